@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 // Version of this ABI. It changes with every change of a signature or a struct.
-#define RMTLS_ABI_VERSION 5
+#define RMTLS_ABI_VERSION 6
 
 // Success.
 #define RMTLS_OK 0
@@ -462,30 +462,6 @@ typedef struct rmtls_buf {
   size_t len;
 } rmtls_buf;
 
-// Header lines, in the order in which they are set. Line number `i`, from 0, begins in `bytes` where
-// the one before it ends. Its name ends at `ends[3 * i]`; its value follows after a NUL byte and
-// ends at `ends[3 * i + 1]`; its name in lower case follows after a NUL byte, and after another one
-// the line ends at `ends[3 * i + 2]`.
-typedef struct rmtls_lines {
-  // The names and values.
-  const uint8_t *bytes;
-  // Where they end.
-  const uint32_t *ends;
-  // nginx's hash of each name in lower case.
-  const size_t *hashes;
-  // Lines that are set on every request of the client.
-  uint32_t always;
-  // Lines after those that are set according to `rmtls_decision.forwards`.
-  uint32_t forwarding;
-  // Lines after those that are never set; their values are the reasons.
-  uint32_t left_out;
-  // `RMTLS_HEADER_LINE_*` of each of those.
-  const int32_t *left_out_kinds;
-  // 1 when the lines may be appended to the headers of a request in nginx's memory: nginx does
-  // not read these names itself, they are different, and no byte needs an escape. Else 0.
-  int32_t may_append;
-} rmtls_lines;
-
 // Decision of `rmtls_engine_access` about a request.
 typedef struct rmtls_decision {
   // `RMTLS_DECISION_*`.
@@ -530,12 +506,31 @@ typedef struct rmtls_decision {
   int64_t not_after;
   // `rmtls_engine_changes` before the decision.
   uint64_t changes;
-  // The header lines of an allowed request; on a plan with `RMTLS_PLAN_TOKEN` none before
-  // `rmtls_engine_apply_token`. They live until the next call of
-  // `rmtls_engine_access`, `rmtls_engine_access_with_headers`, `rmtls_engine_apply_token`,
-  // `rmtls_engine_claim_headers`, `rmtls_engine_keep_with_record`, or of a function that puts a policy in force.
-  struct rmtls_lines lines;
 } rmtls_decision;
+
+// Header lines, in the order in which they are set. Line number `i`, from 0, begins in `bytes` where
+// the one before it ends. Its name ends at `ends[3 * i]`; its value follows after a NUL byte and
+// ends at `ends[3 * i + 1]`; its name in lower case follows after a NUL byte, and after another one
+// the line ends at `ends[3 * i + 2]`.
+typedef struct rmtls_lines {
+  // The names and values.
+  const uint8_t *bytes;
+  // Where they end.
+  const uint32_t *ends;
+  // nginx's hash of each name in lower case.
+  const size_t *hashes;
+  // Lines that are set on every request of the client.
+  uint32_t always;
+  // Lines after those that are set according to `rmtls_decision.forwards`.
+  uint32_t forwarding;
+  // Lines after those that are never set; their values are the reasons.
+  uint32_t left_out;
+  // `RMTLS_HEADER_LINE_*` of each of those.
+  const int32_t *left_out_kinds;
+  // 1 when the lines may be appended to the headers of a request in nginx's memory: nginx does
+  // not read these names itself, they are different, and no byte needs an escape. Else 0.
+  int32_t may_append;
+} rmtls_lines;
 
 // When a block is in force.
 typedef struct rmtls_block_times {
@@ -636,6 +631,9 @@ typedef struct rmtls_nginx_list {
   void *pool;
 } rmtls_nginx_list;
 
+// `ngx_palloc`: memory of a pool, aligned for a pointer, or `NULL`.
+typedef void *(*rmtls_nginx_palloc_function)(void*, size_t);
+
 // Which policy a worker serves.
 typedef struct rmtls_worker_state {
   // Epoch of the policy that it serves.
@@ -674,22 +672,34 @@ typedef struct rmtls_policy_status {
   uint8_t digest[32];
 } rmtls_policy_status;
 
-// What is remembered about a request. The caller may change `changes` and `is_listed`.
+// What is remembered about a request. The caller changes all but the first five.
 typedef struct rmtls_request_state {
   // The request, in nginx's memory, or `NULL` if the state is in memory of the caller.
   const void *request;
-  // The configuration of the location in which `context` was set.
-  const void *location;
-  // `rmtls_engine_changes` of the decision.
-  uint64_t changes;
-  // Number of the caller's table for this request alone, or 0. No other request has it.
-  uint64_t extra;
-  // Number of the caller's context, or 0.
-  uint32_t context;
   // The number of the caller, from `rmtls_request_state_owner`.
   uint32_t owner;
-  // 1 when the last decision set no upstream headers but listed them, else 0.
+  // 1 when another caller has had a table for this request alone, else 0.
+  int32_t is_lost;
+  // Number of the caller's table for what it decided about, or 0.
+  uint32_t record;
+  // Number of the caller's table for this request alone, or 0.
+  uint32_t extra;
+  // The configuration of the location in which the request was decided.
+  const void *location;
+  // The name of the route for which it was decided.
+  const uint8_t *route;
+  // Bytes of the name.
+  size_t route_len;
+  // 1 when the request was decided, else 0: then the fields above and below have no meaning.
+  int32_t is_decided;
+  // 1 when it is allowed, else 0.
+  int32_t is_allowed;
+  // 1 when the decision set no upstream headers but listed them, else 0.
   int32_t is_listed;
+  // 1 when it is a CORS preflight that was not authenticated, else 0.
+  int32_t is_preflight;
+  // The last decision about the request.
+  struct rmtls_decision decision;
 } rmtls_request_state;
 
 // `ngx_pool_cleanup_t`.
@@ -858,6 +868,18 @@ int32_t rmtls_engine_access(const struct rmtls_engine *engine,
                             int64_t now,
                             struct rmtls_decision *out,
                             struct rmtls_buf *reason);
+
+// Writes the header lines of a request that was just allowed; `RMTLS_NOT_FOUND` on a plan with
+// `RMTLS_PLAN_TOKEN` before `rmtls_engine_apply_token`. They live until the next call of
+// `rmtls_engine_access`, `rmtls_engine_access_with_headers`, `rmtls_engine_apply_token`,
+// `rmtls_engine_claim_headers`, `rmtls_engine_keep_with_record`, or of a function that puts a
+// policy in force.
+//
+// # Safety
+// `engine` is NULL or live; `decision` is NULL or valid; `out` is NULL or valid for writing.
+int32_t rmtls_engine_lines(const struct rmtls_engine *engine,
+                           const struct rmtls_decision *decision,
+                           struct rmtls_lines *out);
 
 // Writes group number `index` of the client of this decision; `RMTLS_NOT_FOUND` after the last.
 //
@@ -1475,19 +1497,17 @@ int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           struct rmtls_buf *value);
 
 // Appends the first `count` of these lines, whose `may_append` is 1, to the headers of a request,
-// which has none of their names. `memory` is of the pool of the list, for the bytes of these lines
-// and, if the last part has no room, before them for another part with its headers.
-// `RMTLS_INVALID`, and nothing is changed, if it is too small.
+// which has none of their names, with memory of the pool of the list. On an error nothing is
+// changed: `RMTLS_INVALID` if there is no room or no memory for
+// them.
 //
 // # Safety
 // `list` is NULL or the list of a live request, with its last part; `lines` is NULL or valid, with
-// at least `count` lines; `memory` is writable for `memory_len` bytes, aligned for a pointer, and
-// lives as long as the list.
+// at least `count` lines; `palloc` is NULL or nginx's function.
 int32_t rmtls_header_list_append(struct rmtls_nginx_list *list,
                                  const struct rmtls_lines *lines,
                                  uint32_t count,
-                                 uint8_t *memory,
-                                 size_t memory_len);
+                                 rmtls_nginx_palloc_function palloc);
 
 // Writes routes of the policy in force, with their plugins, as a JSON object: `total`, `matching`,
 // `from`, `items` (`name`, or the id; `plugins`; `report_only`, those of them with `enforce:
@@ -1861,32 +1881,46 @@ int32_t rmtls_request_state_begin(const void *request,
 // `state` is NULL or a valid `rmtls_request_state`.
 void rmtls_request_state_end(void *state);
 
-// Sets the context of a state, and the location in which it was set.
+// Makes a state that of another caller, which has none of the tables of the one before.
 //
 // # Safety
 // `state` is NULL or a valid `rmtls_request_state`.
-int32_t rmtls_request_state_set_context(struct rmtls_request_state *state,
-                                        uint32_t context,
-                                        const void *location);
+int32_t rmtls_request_state_take_over(struct rmtls_request_state *state, uint32_t owner);
 
-// Gives a state a number for a table of the caller for this request alone.
+// Sets `record` of a state.
+//
+// # Safety
+// `state` is NULL or a valid `rmtls_request_state`.
+int32_t rmtls_request_state_set_record(struct rmtls_request_state *state, uint32_t table);
+
+// Sets `extra` of a state to the number of a new table, which is kept as long as the state.
 //
 // # Safety
 // `state` is NULL or a valid `rmtls_request_state`.
 int32_t rmtls_request_state_new_extra(struct rmtls_request_state *state);
 
-// Writes the number `extra` of a request that has ended, each once; `RMTLS_NOT_FOUND` after the
-// last.
+// Writes the number of a new table of the caller, which keeps it until the number is one of
+// `rmtls_request_state_released_table`.
 //
 // # Safety
 // `out` is NULL or valid for writing.
-int32_t rmtls_request_state_ended_extra(uint64_t *out);
+int32_t rmtls_request_state_new_table(uint32_t *out);
 
-// Writes how many states have this context.
+// Says that no other state will get this table: it is released when no state has it.
+int32_t rmtls_request_state_retire_table(uint32_t table);
+
+// Writes the number of a table that the caller must drop before it asks for a new one, each once;
+// `RMTLS_NOT_FOUND` after the last.
 //
 // # Safety
 // `out` is NULL or valid for writing.
-int32_t rmtls_request_state_uses(uint32_t context, uint32_t *out);
+int32_t rmtls_request_state_released_table(uint32_t *out);
+
+// Writes how many states have a table of the caller, those with two counted twice.
+//
+// # Safety
+// `out` is NULL or valid for writing.
+int32_t rmtls_request_state_uses(uint64_t *out);
 
 // Finds the request headers that only the gateway may set, and `Connection` headers that would
 // make an upstream drop one of them. Writes at most `found_cap` of their indexes to `found`, and

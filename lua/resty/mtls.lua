@@ -44,6 +44,15 @@ local ERR = ngx.ERR
 local NOTICE = ngx.NOTICE
 local WARN = ngx.WARN
 
+-- Functions of other modules that each request needs, see internal/access.lua.
+local await_first_sync = fleet.await_first_sync
+local await_policy = reload.await_policy
+local current_engine = engine.current
+local ensure_bundles = bundles.ensure_running
+local is_unavailable = fleet.is_unavailable
+local run_access = access.run
+local start_crl_updates = crl_updates.start
+
 
 local _M = {
     _VERSION = library._VERSION,
@@ -243,6 +252,7 @@ local MAX_SPOOL_BYTES = 64 * 1024 * 1024
 local WATCH_INTERVAL = 1
 
 local options
+local shared_dict = "mtls"
 -- What init() found wrong in nginx.conf and the files of the policy.
 local start_warnings = {}
 local errbuf = library.buffer(1024)
@@ -353,6 +363,7 @@ function _M.init(opts)
     current:install()
     current:watch(opts.watch == nil and WATCH_INTERVAL or opts.watch)
     options = opts
+    shared_dict = opts.shared_dict or "mtls"
     http.init { allow = cidr.parse(opts.fetch_allow or {}) }
     request_headers.init { trusted = cidr.parse(opts.trusted_ips or {}, true) }
     -- The trace of access() for a known client has some 600 constants, and LuaJIT gives up at 500 by default: parts of
@@ -360,11 +371,11 @@ function _M.init(opts)
     pcall(jit.opt.start, "maxirconst=1000")
     refusal.init(opts.refusals)
     metrics.init(opts.shared_dict)
-    bundles.init(opts.shared_dict or "mtls")
-    crl_updates.init(opts.shared_dict or "mtls", opts.state_dir)
-    fleet.init(opts.redis, opts.shared_dict or "mtls", opts.state_dir)
+    bundles.init(shared_dict)
+    crl_updates.init(shared_dict, opts.state_dir)
+    fleet.init(opts.redis, shared_dict, opts.state_dir)
     revocation.init()
-    revocation_sources.init(opts.shared_dict or "mtls")
+    revocation_sources.init(shared_dict)
     log_warnings(current)
 
     local status = current:status()
@@ -434,13 +445,13 @@ local function prepare(caller, route)
         error("mtls." .. caller .. ": route must be a string, got " .. type(route), 3)
     end
 
-    local current = engine.current()
-    reload.await_policy(current)
-    bundles.ensure_running(current)
-    crl_updates.start(current)
-    fleet.await_first_sync()
+    local current = current_engine()
+    await_policy(current)
+    ensure_bundles(current)
+    start_crl_updates(current)
+    await_first_sync()
 
-    return current, fleet.is_unavailable() and "there was no sync with Redis yet (redis.required)" or nil
+    return current, is_unavailable() and "there was no sync with Redis yet (redis.required)" or nil
 end
 
 
@@ -450,7 +461,7 @@ end
 function _M.access(route)
     local current, why = prepare("access", route)
 
-    return access.run(current, route, options and options.shared_dict or "mtls", why)
+    return run_access(current, route, shared_dict, why)
 end
 
 
@@ -460,7 +471,7 @@ end
 function _M.decide(route)
     local current, why = prepare("decide", route)
 
-    return access.decide(current, route, options and options.shared_dict or "mtls", why)
+    return access.decide(current, route, shared_dict, why)
 end
 
 
@@ -549,9 +560,8 @@ end
 -- Forgets what was fetched: revocation statuses, introspection responses and documents of issuers. In this worker at
 -- once, in the others of this nginx within a second. Not that certificates are revoked.
 function _M.flush()
-    local dict = options and options.shared_dict or "mtls"
-    revocation.flush(dict)
-    token_issuer.flush(dict)
+    revocation.flush(shared_dict)
+    token_issuer.flush(shared_dict)
     ngx_log(NOTICE, "[mtls] flushed")
 end
 

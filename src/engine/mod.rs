@@ -57,7 +57,7 @@ pub use header_certificate::RequestHeaders;
 pub use header_lines::{ClientCertificate, HeaderLine, HeaderLines, LineKind, NO_CONSUMER};
 pub use node::blocks::{Block, NO_END};
 pub use node::Node;
-pub use records::{KeptLines, PackedLines};
+pub use records::{FoundRecord, PackedLines};
 pub use reload::{PolicySource, Reload, ReloadProgress};
 pub use revocation::{
     AnswerRead, CachedStatus, CrlBody, CrlBytes, PlanRef, RevocationSource, RevocationState,

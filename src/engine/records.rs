@@ -103,16 +103,13 @@ impl PackedLines {
     }
 }
 
-/// The header lines of a request.
+/// The record of a request.
 #[derive(Debug, Default)]
-pub struct KeptLines {
-    /// The number of their record, below a small bound.
+pub struct FoundRecord {
+    /// Its number, below a small bound; none for a request that is not decided yet.
     pub record: Option<SlotId>,
-    /// The lines of an allowed request. They live until the record is dropped, at the earliest in
-    /// the next call of a function that makes a record or puts a policy in force.
-    pub lines: Option<Rc<PackedLines>>,
-    /// Whether the lines were made for this request.
-    pub are_new: bool,
+    /// Whether its header lines were made for this request.
+    pub lines_are_new: bool,
     /// The notAfter of the client's certificate, once in an hour for each client and plan.
     pub report_expiry: Option<i64>,
 }
@@ -250,18 +247,19 @@ impl Engine {
         self.epoch() + evidence + self.blocks_generation() + lists_generation()
     }
 
-    /// The record of a decision of [`Engine::access`], with header lines if the request is allowed
-    /// and `with_lines`.
-    pub fn kept_lines(
+    /// The record of a decision of [`Engine::access`]. It gets header lines if the request is allowed
+    /// and `with_lines`; they live until the record is dropped, at the earliest in the next call of a
+    /// function that makes a record or puts a policy in force.
+    pub fn find_record(
         &self,
         ssl: Option<&SslRef>,
         plan_id: usize,
         decision: &Decision,
         with_lines: bool,
         now: i64,
-    ) -> Result<KeptLines, Error> {
+    ) -> Result<FoundRecord, Error> {
         if decision.outcome == Outcome::Pending {
-            return Ok(KeptLines::default());
+            return Ok(FoundRecord::default());
         }
         let key = RecordKey {
             plan: plan_id,
@@ -277,12 +275,12 @@ impl Engine {
         };
         let mut records = self.records.borrow_mut();
         let slot = records.slot(key);
-        let mut kept = KeptLines {
+        let mut found = FoundRecord {
             record: Some(slot),
-            ..KeptLines::default()
+            ..FoundRecord::default()
         };
         if decision.outcome != Outcome::Pass || !with_lines {
-            return Ok(kept);
+            return Ok(found);
         }
         let Some(record) = records.get(slot) else {
             return Err(Error::NotFound);
@@ -291,32 +289,29 @@ impl Engine {
             if record.next_report <= now {
                 record.next_report = now.saturating_add(EXPIRY_REPORT_INTERVAL);
                 let certificate = self.certificate_at(client).ok_or(Error::NotFound)?;
-                kept.report_expiry = Some(certificate.not_after()?);
+                found.report_expiry = Some(certificate.not_after()?);
             }
         }
-        if let Some(lines) = &record.lines {
-            if record.from <= now && now < record.until {
-                kept.lines = Some(lines.clone());
-                return Ok(kept);
-            }
+        if record.lines.is_some() && record.from <= now && now < record.until {
+            return Ok(found);
         }
         let HeaderLines { lines, until } = self.lines(ssl, plan_id, decision, now)?;
         let lines = Rc::new(PackedLines::new(lines));
+        let weight = lines.weight();
         record.from = now;
         record.until = match (key.subject, until) {
             // Lines for the certificate of this connection, which has the record for itself.
             (Subject::Connection(_), 0) => i64::MAX,
             _ => until,
         };
-        let before = record.lines.replace(lines.clone());
+        let before = record.lines.replace(lines);
         let before = before.map_or(0, |lines| lines.weight());
-        records.add_weight(slot, lines.weight().saturating_sub(before));
-        kept.lines = Some(lines);
-        kept.are_new = true;
-        Ok(kept)
+        records.add_weight(slot, weight.saturating_sub(before));
+        found.lines_are_new = true;
+        Ok(found)
     }
 
-    /// The lines of a record, if it has not been dropped.
+    /// The header lines of a record, if it has any and has not been dropped.
     pub fn record_lines(&self, record: SlotId) -> Option<Rc<PackedLines>> {
         self.records.borrow_mut().get(record)?.lines.clone()
     }
@@ -341,7 +336,7 @@ impl Engine {
     }
 
     /// The header lines for the claims of a token that this plan accepted, and whether they were
-    /// made by this call. They live as long as those of [`KeptLines`].
+    /// made by this call. They live as long as those of [`Engine::find_record`].
     ///
     /// # Errors
     /// [`Error::NotFound`] when the token is not in the cache any more.

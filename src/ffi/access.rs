@@ -8,11 +8,12 @@ use super::certificate::rmtls_certificate;
 use super::engine::rmtls_engine;
 use super::header_lines::RMTLS_VERDICT_NOT_VERIFIED;
 use super::{
-    bytes, connection, guard, guard_with, handle, new_handle, output, put, put_truncated, rmtls_buf,
+    bytes, connection, guard, guard_with, guard_without_openssl, handle, new_handle, output, put,
+    put_truncated, rmtls_buf,
 };
 use crate::cache::SlotId;
 use crate::decision::{CertificateForwarding, Decision, Identity, Outcome, WouldRefuse};
-use crate::engine::{Engine, KeptLines, PackedLines, RequestHeaders};
+use crate::engine::{Engine, FoundRecord, PackedLines, RequestHeaders};
 use crate::Error;
 
 /// The request is allowed.
@@ -173,11 +174,6 @@ pub struct rmtls_decision {
     pub not_after: i64,
     /// `rmtls_engine_changes` before the decision.
     pub changes: u64,
-    /// The header lines of an allowed request; on a plan with `RMTLS_PLAN_TOKEN` none before
-    /// `rmtls_engine_apply_token`. They live until the next call of
-    /// `rmtls_engine_access`, `rmtls_engine_access_with_headers`, `rmtls_engine_apply_token`,
-    /// `rmtls_engine_claim_headers`, `rmtls_engine_keep_with_record`, or of a function that puts a policy in force.
-    pub lines: rmtls_lines,
 }
 
 impl rmtls_decision {
@@ -198,16 +194,15 @@ impl rmtls_decision {
         let decision = engine.access_with_headers(ssl, plan, host, headers, now)?;
         // The token may change the identity.
         let with_lines = engine.with_plan(plan, |plan| Ok(plan.token_auth.is_none()))?;
-        let kept = engine.kept_lines(ssl, plan, &decision, with_lines, now)?;
+        let found = engine.find_record(ssl, plan, &decision, with_lines, now)?;
         if let Some(text) = &decision.reason {
             // SAFETY: the caller's promise, passed on unchanged.
             unsafe { put_truncated(reason, text) };
         }
-        Ok(rmtls_decision::new(&decision, &kept, changes))
+        Ok(rmtls_decision::new(&decision, &found, changes))
     }
 
-    pub(super) fn new(decision: &Decision, kept: &KeptLines, changes: u64) -> rmtls_decision {
-        let lines = kept.lines.as_deref();
+    pub(super) fn new(decision: &Decision, found: &FoundRecord, changes: u64) -> rmtls_decision {
         let would_refuse = decision.would_refuse;
         rmtls_decision {
             decision: decision.outcome as i32,
@@ -225,13 +220,12 @@ impl rmtls_decision {
             would_refuse_verdict: would_refuse
                 .and_then(|found| found.verdict)
                 .unwrap_or(RMTLS_VERDICT_NOT_VERIFIED),
-            record: kept.record.map_or(0, |slot| slot.index),
-            record_generation: kept.record.map_or(0, |slot| slot.generation),
-            lines_are_new: kept.are_new.into(),
-            reports_expiry: kept.report_expiry.is_some().into(),
-            not_after: kept.report_expiry.unwrap_or(0),
+            record: found.record.map_or(0, |slot| slot.index),
+            record_generation: found.record.map_or(0, |slot| slot.generation),
+            lines_are_new: found.lines_are_new.into(),
+            reports_expiry: found.report_expiry.is_some().into(),
+            not_after: found.report_expiry.unwrap_or(0),
             changes,
-            lines: lines.map(rmtls_lines::new).unwrap_or_default(),
         }
     }
 
@@ -340,6 +334,34 @@ pub unsafe extern "C" fn rmtls_engine_access(
     }
 }
 
+/// Writes the header lines of a request that was just allowed; `RMTLS_NOT_FOUND` on a plan with
+/// `RMTLS_PLAN_TOKEN` before `rmtls_engine_apply_token`. They live until the next call of
+/// `rmtls_engine_access`, `rmtls_engine_access_with_headers`, `rmtls_engine_apply_token`,
+/// `rmtls_engine_claim_headers`, `rmtls_engine_keep_with_record`, or of a function that puts a
+/// policy in force.
+///
+/// # Safety
+/// `engine` is NULL or live; `decision` is NULL or valid; `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_engine_lines(
+    engine: *const rmtls_engine,
+    decision: *const rmtls_decision,
+    out: *mut rmtls_lines,
+) -> i32 {
+    guard_without_openssl(|| {
+        // SAFETY: the caller's promises, passed on unchanged.
+        let (engine, decision, out) = unsafe { (handle(engine)?, handle(decision)?, output(out)?) };
+        let record = decision
+            .record()
+            .filter(|_| decision.decision == RMTLS_DECISION_PASS);
+        match record.and_then(|record| engine.0.record_lines(record)) {
+            Some(lines) => *out = rmtls_lines::new(&lines),
+            None => return Err(Error::NotFound),
+        }
+        Ok(())
+    })
+}
+
 /// Writes group number `index` of the client of this decision; `RMTLS_NOT_FOUND` after the last.
 ///
 /// # Safety
@@ -375,7 +397,7 @@ pub unsafe extern "C" fn rmtls_engine_group(
 /// `engine` is NULL or live; `out` is NULL or valid for writing.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_engine_changes(engine: *const rmtls_engine, out: *mut u64) -> i32 {
-    guard(|| {
+    guard_without_openssl(|| {
         // SAFETY: the caller's promises, passed on unchanged.
         unsafe { *output(out)? = handle(engine)?.0.changes() };
         Ok(())

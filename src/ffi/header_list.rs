@@ -55,34 +55,28 @@ pub struct rmtls_nginx_list {
 
 const WITH_NEXT: usize = size_of::<rmtls_nginx_header>() + size_of::<usize>();
 
+/// `ngx_palloc`: memory of a pool, aligned for a pointer, or `NULL`.
+pub type rmtls_nginx_palloc_function =
+    Option<unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void>;
+
 /// Appends the first `count` of these lines, whose `may_append` is 1, to the headers of a request,
-/// which has none of their names. `memory` is of the pool of the list, for the bytes of these lines
-/// and, if the last part has no room, before them for another part with its headers.
-/// `RMTLS_INVALID`, and nothing is changed, if it is too small.
+/// which has none of their names, with memory of the pool of the list. On an error nothing is
+/// changed: `RMTLS_INVALID` if there is no room or no memory for
+/// them.
 ///
 /// # Safety
 /// `list` is NULL or the list of a live request, with its last part; `lines` is NULL or valid, with
-/// at least `count` lines; `memory` is writable for `memory_len` bytes, aligned for a pointer, and
-/// lives as long as the list.
+/// at least `count` lines; `palloc` is NULL or nginx's function.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_header_list_append(
     list: *mut rmtls_nginx_list,
     lines: *const rmtls_lines,
     count: u32,
-    memory: *mut u8,
-    memory_len: usize,
+    palloc: rmtls_nginx_palloc_function,
 ) -> i32 {
     guard_without_openssl(|| {
         // SAFETY: the caller's promises, passed on unchanged.
-        unsafe {
-            append(
-                output(list)?,
-                handle(lines)?,
-                count as usize,
-                memory,
-                memory_len,
-            )
-        }
+        unsafe { append(output(list)?, handle(lines)?, count as usize, palloc) }
     })
 }
 
@@ -92,8 +86,7 @@ unsafe fn append(
     list: &mut rmtls_nginx_list,
     lines: &rmtls_lines,
     count: usize,
-    memory: *mut u8,
-    memory_len: usize,
+    palloc: rmtls_nginx_palloc_function,
 ) -> Result<(), Error> {
     let misuse = |what: &str| Err(Error::Misuse(format!("header list: {what}")));
     if count == 0 {
@@ -107,9 +100,12 @@ unsafe fn append(
         size if size == size_of::<rmtls_nginx_header>() => false,
         _ => return misuse("headers of another size"),
     };
-    if memory.is_null() || list.last.is_null() {
+    if list.last.is_null() {
         return Err(Error::NullArgument);
     }
+    let Some(palloc) = palloc else {
+        return Err(Error::NullArgument);
+    };
     // SAFETY: lines of the library have three ends, and a hash, each. The last part is the caller's
     // promise.
     let (ends, hashes, last) = unsafe {
@@ -125,11 +121,13 @@ unsafe fn append(
         false => size_of::<rmtls_nginx_list_part>() + list.capacity * list.header_size,
     };
     let size = ends.last().map_or(0, |end| *end as usize);
-    if !has_room && count > list.capacity || memory_len < part_size + size {
-        return misuse("too little memory");
+    if count > list.capacity {
+        return misuse("more lines than a part has room for");
     }
-    if memory.align_offset(align_of::<rmtls_nginx_list_part>()) != 0 {
-        return misuse("memory that is not aligned");
+    // SAFETY: nginx's function, and the pool of its request.
+    let memory: *mut u8 = unsafe { palloc(list.pool, part_size + size) }.cast();
+    if memory.is_null() || memory.align_offset(align_of::<rmtls_nginx_list_part>()) != 0 {
+        return misuse("no memory");
     }
     // SAFETY: the memory has room for both, checked above. It is the caller's alone, so the two do
     // not overlap with the lines.
@@ -194,7 +192,25 @@ mod tests {
     /// A list whose first part has `count` headers already, all zero.
     struct List {
         _headers: Vec<usize>,
+        pool: Box<Pool>,
         list: Box<rmtls_nginx_list>,
+    }
+
+    /// Memory for one allocation.
+    struct Pool {
+        memory: Vec<usize>,
+        /// Where the memory begins, in bytes.
+        from: usize,
+        allocated: Option<usize>,
+    }
+
+    unsafe extern "C" fn palloc(pool: *mut c_void, size: usize) -> *mut c_void {
+        let pool = unsafe { &mut *pool.cast::<Pool>() };
+        assert_eq!(pool.allocated.replace(size), None);
+        match size + pool.from > 8 * pool.memory.len() {
+            true => ptr::null_mut(),
+            false => pool.memory.as_mut_ptr().wrapping_byte_add(pool.from).cast(),
+        }
     }
 
     impl List {
@@ -205,18 +221,28 @@ mod tests {
                 count,
                 next: ptr::null_mut(),
             };
+            let mut pool = Box::new(Pool {
+                memory: vec![usize::MAX; 400],
+                from: 0,
+                allocated: None,
+            });
             let mut list = Box::new(rmtls_nginx_list {
                 last: ptr::null_mut(),
                 part,
                 header_size,
                 capacity,
-                pool: ptr::null_mut(),
+                pool: ptr::from_mut(&mut *pool).cast(),
             });
             list.last = &mut list.part;
             List {
                 _headers: headers,
+                pool,
                 list,
             }
+        }
+
+        fn append(&mut self, lines: &rmtls_lines, count: u32) -> i32 {
+            unsafe { rmtls_header_list_append(&mut *self.list, lines, count, Some(palloc)) }
         }
 
         /// The headers, and whether each has a next one.
@@ -261,11 +287,7 @@ mod tests {
             // Without room in the first part, in a part of their own.
             for (capacity, before) in [(20, 0), (20, 18), (20, 19), (20, 20), (2, 1)] {
                 let mut list = List::new(size, capacity, before);
-                let mut memory = vec![usize::MAX; 400];
-                let (data, len) = (memory.as_mut_ptr().cast(), 8 * memory.len());
-                let status =
-                    unsafe { rmtls_header_list_append(&mut *list.list, &lines, 2, data, len) };
-                assert_eq!(status, RMTLS_OK);
+                assert_eq!(list.append(&lines, 2), RMTLS_OK);
                 let headers = list.headers();
                 assert_eq!(headers.len(), before + 2);
                 let last = unsafe { &*list.list.last };
@@ -303,48 +325,36 @@ mod tests {
     fn append_changes_nothing_where_it_cannot() {
         let packed = lines(&[("X-A", "a"), ("X-B", "b"), ("X-C", "c")]);
         let lines = rmtls_lines::new(&packed);
-        let mut memory = vec![0_usize; 400];
-        let data: *mut u8 = memory.as_mut_ptr().cast();
-        let append = |list: &mut List, lines: &rmtls_lines, count, data, len| {
-            let status =
-                unsafe { rmtls_header_list_append(&mut *list.list, lines, count, data, len) };
-            (status, list.headers().len())
+        let append = |list: &mut List, lines: &rmtls_lines, count| {
+            (
+                list.append(lines, count),
+                list.headers().len(),
+                list.pool.allocated,
+            )
         };
         let new = || List::new(WITH_NEXT, 20, 1);
-        let full = || List::new(WITH_NEXT, 2, 2);
-        let size = packed.bytes.len();
-        assert_eq!(append(&mut new(), &lines, 3, data, size), (RMTLS_OK, 4));
-        assert_eq!(
-            append(&mut new(), &lines, 0, ptr::null_mut(), 0),
-            (RMTLS_OK, 1)
-        );
-        // Too little memory, more lines than there are, more than fit in a part, not aligned.
-        assert_eq!(
-            append(&mut new(), &lines, 3, data, size - 1),
-            (RMTLS_INVALID, 1)
-        );
-        assert_eq!(append(&mut new(), &lines, 4, data, 800), (RMTLS_INVALID, 1));
-        assert_eq!(
-            append(&mut full(), &lines, 3, data, 800),
-            (RMTLS_INVALID, 2)
-        );
-        assert_eq!(
-            append(&mut full(), &lines, 2, data, size),
-            (RMTLS_INVALID, 2)
-        );
-        let odd = data.wrapping_add(1);
-        assert_eq!(append(&mut new(), &lines, 3, odd, 800), (RMTLS_INVALID, 1));
-        let null = ptr::null_mut();
-        assert_eq!(
-            append(&mut new(), &lines, 3, null, 800),
-            (RMTLS_NULL_ARGUMENT, 1)
-        );
-        let other_size = &mut List::new(64, 20, 1);
-        assert_eq!(append(other_size, &lines, 3, data, 800), (RMTLS_INVALID, 1));
+        let size = Some(packed.bytes.len());
+        assert_eq!(append(&mut new(), &lines, 3), (RMTLS_OK, 4, size));
+        assert_eq!(append(&mut new(), &lines, 0), (RMTLS_OK, 1, None));
+        // More lines than there are, or than a part has room for.
+        let invalid = (RMTLS_INVALID, 1, None);
+        assert_eq!(append(&mut new(), &lines, 4), invalid);
+        assert_eq!(append(&mut List::new(WITH_NEXT, 2, 1), &lines, 3), invalid);
+        // No memory, or memory that is not aligned.
+        let mut list = new();
+        list.pool.memory.clear();
+        assert_eq!(append(&mut list, &lines, 3), (RMTLS_INVALID, 1, size));
+        let mut list = new();
+        list.pool.from = 1;
+        assert_eq!(append(&mut list, &lines, 3), (RMTLS_INVALID, 1, size));
+        let list = &mut *new().list;
+        let status = unsafe { rmtls_header_list_append(list, &lines, 3, None) };
+        assert_eq!(status, RMTLS_NULL_ARGUMENT);
+        assert_eq!(append(&mut List::new(64, 20, 1), &lines, 3), invalid);
         let set = rmtls_lines {
             may_append: 0,
             ..lines
         };
-        assert_eq!(append(&mut new(), &set, 3, data, 800), (RMTLS_INVALID, 1));
+        assert_eq!(append(&mut new(), &set, 3), invalid);
     }
 }

@@ -51,7 +51,7 @@ use crate::openssl_ext::host_openssl;
 use crate::Error;
 
 /// Version of this ABI. It changes with every change of a signature or a struct.
-pub const RMTLS_ABI_VERSION: i32 = 5;
+pub const RMTLS_ABI_VERSION: i32 = 6;
 
 /// Success.
 pub const RMTLS_OK: i32 = 0;

@@ -1,17 +1,19 @@
 //! What is remembered about one request until nginx frees its memory: in that memory, so that an
 //! internal redirect does not lose it and nothing is left to a garbage collector.
 //!
-//! The caller keeps tables of its own under the numbers in a state: one table, a context, may serve
-//! many requests, so its uses are counted here.
+//! The caller keeps tables of its own for requests, under numbers that are given here. One table may
+//! serve many requests, so its uses are counted, and its number is returned when it has none left.
 
 use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::mem::align_of;
+use std::mem::{self, align_of};
 use std::ptr;
 
 use foldhash::fast::RandomState;
 
+use super::access::rmtls_decision;
 use super::{guard_without_openssl, output};
 use crate::Error;
 
@@ -26,23 +28,74 @@ pub struct rmtls_nginx_cleanup {
     pub next: *mut rmtls_nginx_cleanup,
 }
 
-/// What is remembered about a request. The caller may change `changes` and `is_listed`.
+/// What is remembered about a request. The caller changes all but the first five.
 #[repr(C)]
 pub struct rmtls_request_state {
     /// The request, in nginx's memory, or `NULL` if the state is in memory of the caller.
     pub request: *const c_void,
-    /// The configuration of the location in which `context` was set.
-    pub location: *const c_void,
-    /// `rmtls_engine_changes` of the decision.
-    pub changes: u64,
-    /// Number of the caller's table for this request alone, or 0. No other request has it.
-    pub extra: u64,
-    /// Number of the caller's context, or 0.
-    pub context: u32,
     /// The number of the caller, from `rmtls_request_state_owner`.
     pub owner: u32,
-    /// 1 when the last decision set no upstream headers but listed them, else 0.
+    /// 1 when another caller has had a table for this request alone, else 0.
+    pub is_lost: i32,
+    /// Number of the caller's table for what it decided about, or 0.
+    pub record: u32,
+    /// Number of the caller's table for this request alone, or 0.
+    pub extra: u32,
+    /// The configuration of the location in which the request was decided.
+    pub location: *const c_void,
+    /// The name of the route for which it was decided.
+    pub route: *const u8,
+    /// Bytes of the name.
+    pub route_len: usize,
+    /// 1 when the request was decided, else 0: then the fields above and below have no meaning.
+    pub is_decided: i32,
+    /// 1 when it is allowed, else 0.
+    pub is_allowed: i32,
+    /// 1 when the decision set no upstream headers but listed them, else 0.
     pub is_listed: i32,
+    /// 1 when it is a CORS preflight that was not authenticated, else 0.
+    pub is_preflight: i32,
+    /// The last decision about the request.
+    pub decision: rmtls_decision,
+}
+
+impl rmtls_request_state {
+    fn new(request: *const c_void, owner: u32) -> rmtls_request_state {
+        rmtls_request_state {
+            request,
+            owner,
+            is_lost: 0,
+            record: 0,
+            extra: 0,
+            location: ptr::null(),
+            route: ptr::null(),
+            route_len: 0,
+            is_decided: 0,
+            is_allowed: 0,
+            is_listed: 0,
+            is_preflight: 0,
+            decision: rmtls_decision::default(),
+        }
+    }
+}
+
+/// A table of the caller.
+#[derive(Clone, Copy)]
+struct Table {
+    /// How many states have it.
+    uses: u32,
+    kept: Kept,
+}
+
+/// For how long a table is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// Until it is retired.
+    Always,
+    /// While a state has it.
+    WhileUsed,
+    /// The caller has been told, or will be, to drop it.
+    No,
 }
 
 /// The states of this worker's requests.
@@ -50,12 +103,13 @@ pub struct rmtls_request_state {
 struct Requests {
     /// By the address of the request.
     states: HashMap<usize, *mut rmtls_request_state, RandomState>,
-    /// How many states have each context.
-    uses: Vec<u32>,
-    last_extra: u64,
+    /// By their numbers, less 1.
+    tables: Vec<Table>,
+    /// Numbers of tables that the caller has not dropped yet.
+    released: Vec<u32>,
+    /// Numbers without a table.
+    free: Vec<u32>,
     last_owner: u32,
-    /// Numbers `extra` of requests that have ended.
-    ended: Vec<u64>,
 }
 
 thread_local! {
@@ -63,19 +117,54 @@ thread_local! {
 }
 
 impl Requests {
-    fn count_use(&mut self, context: u32, is_end: bool) {
-        let index = context as usize;
-        if context == 0 {
-            return;
+    /// 0 has no table.
+    fn table(&mut self, number: u32) -> Option<&mut Table> {
+        self.tables.get_mut((number as usize).checked_sub(1)?)
+    }
+
+    fn new_table(&mut self) -> Result<u32, Error> {
+        let new = Table {
+            uses: 0,
+            kept: Kept::Always,
+        };
+        if let Some(number) = self.free.pop() {
+            if let Some(table) = self.table(number) {
+                *table = new;
+            }
+            return Ok(number);
         }
-        if self.uses.len() <= index {
-            self.uses.resize(index + 1, 0);
+        self.tables.push(new);
+        u32::try_from(self.tables.len()).map_err(|_| Error::Panic)
+    }
+
+    fn begin_use(&mut self, number: u32) {
+        if let Some(table) = self.table(number) {
+            table.uses = table.uses.saturating_add(1);
         }
-        if let Some(uses) = self.uses.get_mut(index) {
-            *uses = match is_end {
-                true => uses.saturating_sub(1),
-                false => uses.saturating_add(1),
-            };
+    }
+
+    fn end_use(&mut self, number: u32) {
+        if let Some(table) = self.table(number) {
+            table.uses = table.uses.saturating_sub(1);
+            self.release_unused(number);
+        }
+    }
+
+    fn retire(&mut self, number: u32) {
+        if let Some(table) = self.table(number) {
+            if table.kept == Kept::Always {
+                table.kept = Kept::WhileUsed;
+                self.release_unused(number);
+            }
+        }
+    }
+
+    fn release_unused(&mut self, number: u32) {
+        if let Some(table) = self.table(number) {
+            if table.uses == 0 && table.kept == Kept::WhileUsed {
+                table.kept = Kept::No;
+                self.released.push(number);
+            }
         }
     }
 
@@ -83,12 +172,8 @@ impl Requests {
         if !state.request.is_null() {
             self.states.remove(&(state.request as usize));
         }
-        self.count_use(state.context, true);
-        state.context = 0;
-        if state.extra != 0 {
-            self.ended.push(state.extra);
-            state.extra = 0;
-        }
+        self.end_use(mem::take(&mut state.record));
+        self.end_use(mem::take(&mut state.extra));
     }
 }
 
@@ -163,21 +248,12 @@ pub unsafe extern "C" fn rmtls_request_state_begin(
             ));
         }
         with_requests(|requests| {
-            if requests.states.contains_key(&(request as usize)) {
+            let Entry::Vacant(place) = requests.states.entry(request as usize) else {
                 return Err(Error::Misuse("request state: there is one".into()));
-            }
-            let new = rmtls_request_state {
-                request,
-                location: ptr::null(),
-                changes: 0,
-                context: 0,
-                extra: 0,
-                owner,
-                is_listed: 0,
             };
             // SAFETY: the memory is the caller's alone, aligned, and has room for a state.
-            unsafe { state.write(new) };
-            requests.states.insert(request as usize, state);
+            unsafe { state.write(rmtls_request_state::new(request, owner)) };
+            place.insert(state);
             Ok(())
         })?;
         let end: unsafe extern "C" fn(*mut c_void) = rmtls_request_state_end;
@@ -203,31 +279,51 @@ pub unsafe extern "C" fn rmtls_request_state_end(state: *mut c_void) {
     });
 }
 
-/// Sets the context of a state, and the location in which it was set.
+/// Makes a state that of another caller, which has none of the tables of the one before.
 ///
 /// # Safety
 /// `state` is NULL or a valid `rmtls_request_state`.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_request_state_set_context(
+pub unsafe extern "C" fn rmtls_request_state_take_over(
     state: *mut rmtls_request_state,
-    context: u32,
-    location: *const c_void,
+    owner: u32,
 ) -> i32 {
     guard_without_openssl(|| {
         // SAFETY: the caller's promise, passed on unchanged.
         let state = unsafe { output(state)? };
         with_requests(|requests| {
-            requests.count_use(context, false);
-            requests.count_use(state.context, true);
+            state.is_lost |= i32::from(state.extra != 0);
+            requests.end_use(mem::take(&mut state.record));
+            requests.end_use(mem::take(&mut state.extra));
             Ok(())
         })?;
-        state.context = context;
-        state.location = location;
+        state.owner = owner;
+        state.is_decided = 0;
         Ok(())
     })
 }
 
-/// Gives a state a number for a table of the caller for this request alone.
+/// Sets `record` of a state.
+///
+/// # Safety
+/// `state` is NULL or a valid `rmtls_request_state`.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_request_state_set_record(
+    state: *mut rmtls_request_state,
+    table: u32,
+) -> i32 {
+    guard_without_openssl(|| {
+        // SAFETY: the caller's promise, passed on unchanged.
+        let state = unsafe { output(state)? };
+        with_requests(|requests| {
+            requests.begin_use(table);
+            requests.end_use(mem::replace(&mut state.record, table));
+            Ok(())
+        })
+    })
+}
+
+/// Sets `extra` of a state to the number of a new table, which is kept as long as the state.
 ///
 /// # Safety
 /// `state` is NULL or a valid `rmtls_request_state`.
@@ -236,40 +332,76 @@ pub unsafe extern "C" fn rmtls_request_state_new_extra(state: *mut rmtls_request
     guard_without_openssl(|| {
         // SAFETY: the caller's promise, passed on unchanged.
         let state = unsafe { output(state)? };
-        state.extra = with_requests(|requests| {
-            requests.last_extra += 1;
-            Ok(requests.last_extra)
+        with_requests(|requests| {
+            let table = requests.new_table()?;
+            requests.begin_use(table);
+            requests.retire(table);
+            requests.end_use(mem::replace(&mut state.extra, table));
+            Ok(())
+        })
+    })
+}
+
+/// Writes the number of a new table of the caller, which keeps it until the number is one of
+/// `rmtls_request_state_released_table`.
+///
+/// # Safety
+/// `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_request_state_new_table(out: *mut u32) -> i32 {
+    guard_without_openssl(|| {
+        // SAFETY: the caller's promise, passed on unchanged.
+        let out = unsafe { output(out)? };
+        *out = with_requests(Requests::new_table)?;
+        Ok(())
+    })
+}
+
+/// Says that no other state will get this table: it is released when no state has it.
+#[no_mangle]
+pub extern "C" fn rmtls_request_state_retire_table(table: u32) -> i32 {
+    guard_without_openssl(|| {
+        with_requests(|requests| {
+            requests.retire(table);
+            Ok(())
+        })
+    })
+}
+
+/// Writes the number of a table that the caller must drop before it asks for a new one, each once;
+/// `RMTLS_NOT_FOUND` after the last.
+///
+/// # Safety
+/// `out` is NULL or valid for writing.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_request_state_released_table(out: *mut u32) -> i32 {
+    guard_without_openssl(|| {
+        // SAFETY: the caller's promise, passed on unchanged.
+        let out = unsafe { output(out)? };
+        *out = with_requests(|requests| {
+            let number = requests.released.pop().ok_or(Error::NotFound)?;
+            requests.free.push(number);
+            Ok(number)
         })?;
         Ok(())
     })
 }
 
-/// Writes the number `extra` of a request that has ended, each once; `RMTLS_NOT_FOUND` after the
-/// last.
+/// Writes how many states have a table of the caller, those with two counted twice.
 ///
 /// # Safety
 /// `out` is NULL or valid for writing.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_request_state_ended_extra(out: *mut u64) -> i32 {
-    guard_without_openssl(|| {
-        // SAFETY: the caller's promise, passed on unchanged.
-        let out = unsafe { output(out)? };
-        *out = with_requests(|requests| requests.ended.pop().ok_or(Error::NotFound))?;
-        Ok(())
-    })
-}
-
-/// Writes how many states have this context.
-///
-/// # Safety
-/// `out` is NULL or valid for writing.
-#[no_mangle]
-pub unsafe extern "C" fn rmtls_request_state_uses(context: u32, out: *mut u32) -> i32 {
+pub unsafe extern "C" fn rmtls_request_state_uses(out: *mut u64) -> i32 {
     guard_without_openssl(|| {
         // SAFETY: the caller's promise, passed on unchanged.
         let out = unsafe { output(out)? };
         *out = with_requests(|requests| {
-            Ok(requests.uses.get(context as usize).copied().unwrap_or(0))
+            Ok(requests
+                .tables
+                .iter()
+                .map(|table| u64::from(table.uses))
+                .sum())
         })?;
         Ok(())
     })
@@ -281,15 +413,17 @@ mod tests {
     use super::*;
     use crate::ffi::{RMTLS_INVALID, RMTLS_NOT_FOUND, RMTLS_NULL_ARGUMENT, RMTLS_OK};
 
+    const WORDS: usize = size_of::<rmtls_request_state>().div_ceil(8);
+
     /// A request with a cleanup, as nginx has them.
     struct Request {
-        memory: Box<[u64; 8]>,
+        memory: Box<[u64; WORDS]>,
         cleanup: rmtls_nginx_cleanup,
     }
 
     impl Request {
         fn new() -> Request {
-            let mut memory = Box::new([u64::MAX; 8]);
+            let mut memory = Box::new([u64::MAX; WORDS]);
             let cleanup = rmtls_nginx_cleanup {
                 handler: ptr::null(),
                 data: memory.as_mut_ptr().cast(),
@@ -323,19 +457,36 @@ mod tests {
         }
     }
 
-    fn uses(context: u32) -> u32 {
-        let mut uses = u32::MAX;
-        assert_eq!(
-            unsafe { rmtls_request_state_uses(context, &mut uses) },
-            RMTLS_OK
-        );
+    fn uses() -> u64 {
+        let mut uses = u64::MAX;
+        assert_eq!(unsafe { rmtls_request_state_uses(&mut uses) }, RMTLS_OK);
         uses
     }
 
-    fn ended_extra() -> Option<u64> {
-        let mut number = 0;
-        match unsafe { rmtls_request_state_ended_extra(&mut number) } {
-            RMTLS_OK => Some(number),
+    fn new_table() -> u32 {
+        let mut table = 0;
+        assert_eq!(
+            unsafe { rmtls_request_state_new_table(&mut table) },
+            RMTLS_OK
+        );
+        assert_ne!(table, 0);
+        table
+    }
+
+    fn set_record(state: *mut rmtls_request_state, table: u32) {
+        let status = unsafe { rmtls_request_state_set_record(state, table) };
+        assert_eq!((status, unsafe { (*state).record }), (RMTLS_OK, table));
+    }
+
+    fn new_extra(state: *mut rmtls_request_state) -> u32 {
+        assert_eq!(unsafe { rmtls_request_state_new_extra(state) }, RMTLS_OK);
+        unsafe { (*state).extra }
+    }
+
+    fn released() -> Option<u32> {
+        let mut table = 0;
+        match unsafe { rmtls_request_state_released_table(&mut table) } {
+            RMTLS_OK => Some(table),
             status => {
                 assert_eq!(status, RMTLS_NOT_FOUND);
                 None
@@ -350,8 +501,8 @@ mod tests {
         let (status, state) = first.begin();
         assert_eq!((status, state), (RMTLS_OK, first.find().1));
         let state = unsafe { &mut *state };
-        assert_eq!((state.context, state.extra, state.changes), (0, 0, 0));
-        assert_eq!((state.owner, state.is_listed), (7, 0));
+        assert_eq!((state.record, state.extra, state.is_decided), (0, 0, 0));
+        assert_eq!((state.owner, state.is_lost), (7, 0));
         assert_eq!(state.request, first.address());
         assert_eq!(second.find().0, RMTLS_NOT_FOUND);
         assert_eq!(second.begin().0, RMTLS_OK);
@@ -370,7 +521,7 @@ mod tests {
     fn begin_changes_nothing_where_it_cannot() {
         let mut request = Request::new();
         assert_eq!(request.begin().0, RMTLS_OK);
-        let mut memory = [0_u64; 8];
+        let mut memory = [0_u64; WORDS];
         let mut again = rmtls_nginx_cleanup {
             handler: ptr::null(),
             data: memory.as_mut_ptr().cast(),
@@ -393,68 +544,94 @@ mod tests {
     }
 
     #[test]
-    fn uses_of_a_context_are_counted() {
+    fn retired_table_is_released_when_no_state_has_it() {
         let mut requests = [Request::new(), Request::new()];
-        let location = requests.as_ptr().cast();
+        let (table, other) = (new_table(), new_table());
         for request in &mut requests {
-            let state = request.begin().1;
-            unsafe { rmtls_request_state_set_context(state, 3, location) };
-            assert_eq!(
-                unsafe { ((*state).context, (*state).location) },
-                (3, location)
-            );
+            set_record(request.begin().1, table);
         }
-        assert_eq!((uses(3), uses(4), uses(u32::MAX)), (2, 0, 0));
+        assert_eq!(uses(), 2);
         let [first, second] = &mut requests;
-        unsafe {
-            rmtls_request_state_set_context(first.find().1, 3, location);
-            rmtls_request_state_set_context(second.find().1, 4, location);
-        }
-        assert_eq!((uses(3), uses(4)), (1, 1));
+        set_record(first.find().1, table);
+        set_record(second.find().1, other);
+        assert_eq!(uses(), 2);
+        // Twice, as by a caller that drops it for two reasons.
+        rmtls_request_state_retire_table(table);
+        rmtls_request_state_retire_table(table);
+        assert_eq!(released(), None);
         first.end();
         second.end();
-        assert_eq!((uses(3), uses(4)), (0, 0));
+        assert_eq!((uses(), released(), released()), (0, Some(table), None));
+        rmtls_request_state_retire_table(table);
+        assert_eq!(released(), None);
+        // Without a state at once. Then the numbers are given again.
+        rmtls_request_state_retire_table(other);
+        assert_eq!((released(), released()), (Some(other), None));
+        assert_eq!([new_table(), new_table()], [other, table]);
+        // No numbers of tables.
+        for number in [0, 3, u32::MAX] {
+            rmtls_request_state_retire_table(number);
+        }
+        assert_eq!(released(), None);
     }
 
     #[test]
-    fn extra_of_an_ended_request_is_returned_once() {
+    fn number_is_not_given_again_before_its_table_is_dropped() {
+        let table = new_table();
+        rmtls_request_state_retire_table(table);
+        assert_ne!(new_table(), table);
+        assert_eq!(released(), Some(table));
+        assert_eq!(new_table(), table);
+    }
+
+    #[test]
+    fn extra_is_released_with_its_request() {
         let mut requests = [Request::new(), Request::new()];
-        let numbers = requests.each_mut().map(|request| {
-            let state = request.begin().1;
-            assert_eq!(unsafe { rmtls_request_state_new_extra(state) }, RMTLS_OK);
-            unsafe { (*state).extra }
-        });
-        assert!(numbers[0] != 0 && numbers[1] > numbers[0]);
-        assert_eq!(ended_extra(), None);
+        let tables = requests
+            .each_mut()
+            .map(|request| new_extra(request.begin().1));
+        assert_ne!(tables[0], tables[1]);
+        assert_eq!(released(), None);
         requests[1].end();
-        assert_eq!(ended_extra(), Some(numbers[1]));
-        assert_eq!(ended_extra(), None);
+        assert_eq!((released(), released()), (Some(tables[1]), None));
         requests[0].end();
-        assert_eq!(ended_extra(), Some(numbers[0]));
+        assert_eq!((released(), released()), (Some(tables[0]), None));
+    }
+
+    #[test]
+    fn take_over_leaves_nothing_of_the_caller_before() {
+        let mut request = Request::new();
+        let state = request.begin().1;
+        let table = new_table();
+        set_record(state, table);
+        unsafe {
+            (*state).is_decided = 1;
+            assert_eq!(rmtls_request_state_take_over(state, 8), RMTLS_OK);
+            let state = &*state;
+            assert_eq!((state.owner, state.record, state.extra), (8, 0, 0));
+            assert_eq!((state.is_decided, state.is_lost), (0, 0));
+        }
+        assert_eq!((uses(), released()), (0, None));
+        let extra = new_extra(state);
+        for owner in [9, 10] {
+            let status = unsafe { rmtls_request_state_take_over(state, owner) };
+            assert_eq!((status, unsafe { (*state).is_lost }), (RMTLS_OK, 1));
+        }
+        assert_eq!((released(), released()), (Some(extra), None));
+        request.end();
     }
 
     #[test]
     fn state_in_memory_of_the_caller_is_no_request() {
-        let mut state = rmtls_request_state {
-            request: ptr::null(),
-            location: ptr::null(),
-            changes: 0,
-            extra: 0,
-            context: 0,
-            owner: 7,
-            is_listed: 0,
-        };
-        unsafe {
-            rmtls_request_state_set_context(&mut state, 9, ptr::null());
-            rmtls_request_state_new_extra(&mut state);
-        }
-        assert_eq!(uses(9), 1);
+        let mut state = rmtls_request_state::new(ptr::null(), 7);
+        let table = new_table();
+        set_record(&mut state, table);
+        let extra = new_extra(&mut state);
+        assert_eq!(uses(), 2);
         // Twice, as by a caller that ends it before its collector does.
         for _ in 0..2 {
             unsafe { rmtls_request_state_end(ptr::from_mut(&mut state).cast()) };
         }
-        assert_eq!(uses(9), 0);
-        assert!(ended_extra().is_some());
-        assert_eq!(ended_extra(), None);
+        assert_eq!((uses(), released(), released()), (0, Some(extra), None));
     }
 }

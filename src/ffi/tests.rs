@@ -171,7 +171,6 @@ fn generated_cdef_has_the_layout_of_rust() {
         reports_expiry,
         not_after,
         changes,
-        lines,
     });
     layout!(rmtls_lines {
         bytes,
@@ -217,12 +216,18 @@ fn generated_cdef_has_the_layout_of_rust() {
     });
     layout!(rmtls_request_state {
         request,
-        location,
-        changes,
-        extra,
-        context,
         owner,
+        is_lost,
+        record,
+        extra,
+        location,
+        route,
+        route_len,
+        is_decided,
+        is_allowed,
         is_listed,
+        is_preflight,
+        decision,
     });
     layout!(rmtls_buf { data, cap, len });
     layout!(rmtls_block_times { added, until });
@@ -428,13 +433,16 @@ fn exports_refuse_null() {
             rmtls_engine_spiffe_id(null!(), null!(), 0, null!(), null!()),
             rmtls_engine_reserved_headers(null!(), null!(), 0, null!(), 0, null!()),
             rmtls_engine_changes(null!(), null!()),
+            rmtls_engine_lines(null!(), null!(), null!()),
             rmtls_request_state_owner(null!()),
             rmtls_request_state_find(null!(), null!()),
             rmtls_request_state_begin(null!(), 0, null!(), null!()),
-            rmtls_request_state_set_context(null!(), 0, null!()),
+            rmtls_request_state_set_record(null!(), 0),
+            rmtls_request_state_take_over(null!(), 0),
             rmtls_request_state_new_extra(null!()),
-            rmtls_request_state_ended_extra(null!()),
-            rmtls_request_state_uses(0, null!()),
+            rmtls_request_state_released_table(null!()),
+            rmtls_request_state_new_table(null!()),
+            rmtls_request_state_uses(null!()),
             rmtls_engine_keep_with_record(null!(), 0, 0, 0),
             rmtls_engine_dropped_record(null!(), null!()),
             rmtls_engine_cloudflare(null!(), null!(), null!(), 0, 0, 0, null!()),

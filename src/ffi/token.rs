@@ -672,12 +672,12 @@ unsafe fn apply(
     change(&mut applied)?;
     // SAFETY: the caller's promises, passed on unchanged.
     let ssl = unsafe { connection(ssl) };
-    let kept = engine.kept_lines(ssl, plan as usize, &applied, true, now)?;
+    let found = engine.find_record(ssl, plan as usize, &applied, true, now)?;
     let forwards = match applied.client == decision.client_slot() {
         true => decision.forwards,
         false => RMTLS_FORWARDS_NO,
     };
-    *decision = rmtls_decision::new(&applied, &kept, decision.changes);
+    *decision = rmtls_decision::new(&applied, &found, decision.changes);
     decision.forwards = forwards;
     if let Some(text) = applied.reason {
         // SAFETY: the caller's promises, passed on unchanged.

@@ -127,7 +127,7 @@ get a.test/metrics | grep '^resty_mtls_requests_total.*route="a"' | sed 's/.*} /
 
 
 
-=== TEST 4: no context is in use when the requests have ended
+=== TEST 4: no table is in use when the requests have ended
 --- policy eval: $::Policy
 --- config
     keepalive_requests 100000;
@@ -138,13 +138,9 @@ get a.test/metrics | grep '^resty_mtls_requests_total.*route="a"' | sed 's/.*} /
     location /left {
         content_by_lua_block {
             local library = require "resty.mtls.internal.library"
-            local uses, sum = require("ffi").new("uint32_t[1]"), 0
-            for context = 1, 2000 do
-                library.C.rmtls_request_state_uses(context, uses)
-                sum = sum + uses[0]
-            end
-
-            ngx.say(sum)
+            local uses = require("ffi").new("uint64_t[1]")
+            library.C.rmtls_request_state_uses(uses)
+            ngx.say(tonumber(uses[0]))
         }
     }
 --- client
@@ -159,7 +155,7 @@ get a.test/left $(as client-a)
 
 
 
-=== TEST 5: contexts of requests that last are kept, however many come after them
+=== TEST 5: records of requests that last are kept, however many come after them
 --- policy eval: $::Policy
 --- config
     location /slow {
@@ -167,7 +163,7 @@ get a.test/left $(as client-a)
         content_by_lua_block {
             -- As where the library has dropped the record of the client meanwhile.
             local state = require "resty.mtls.internal.request_state"
-            state.retire(state.context(state.current()))
+            state.retire(state.current().record)
             ngx.shared.go:set("slow", true)
             repeat ngx.sleep(0.02) until ngx.shared.go:get("go")
             ngx.say(require("see")())
@@ -179,7 +175,7 @@ get a.test/left $(as client-a)
         content_by_lua_block {
             local state = require "resty.mtls.internal.request_state"
             for i = 1, 1000 do
-                state.retire(state.add_context { route = "other", is_allowed = true })
+                state.retire(state.keep {})
             end
         }
     }
@@ -200,10 +196,11 @@ SUCCESS a
 === TEST 6: a header of the gateway is never read as the client's, where the memory of nginx is not known
 --- http_config
     init_by_lua_block {
+        -- Before the modules that take the function from it are loaded.
+        require("resty.mtls.internal.request_memory").add_cleanup = function() end
         require("resty.mtls").init {
             policy = "$TEST_NGINX_HTML_DIR/policy.yaml", trusted_ips = { "127.0.0.1" },
         }
-        require("resty.mtls.internal.request_memory").add_cleanup = function() end
     }
 --- policy eval: $::HeaderPolicy
 --- config

@@ -148,7 +148,7 @@ __DATA__
         }
     }
 --- response_body
-resty.mtls: libresty_mtls.so has ABI version 999, expected 5; install Lua modules and library of the same release
+resty.mtls: libresty_mtls.so has ABI version 999, expected 6; install Lua modules and library of the same release
 
 
 

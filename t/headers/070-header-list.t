@@ -170,7 +170,8 @@ Appended: 7
 === TEST 6: a subrequest does not get the headers that its main request gets while the subrequest is decided
 --- policy eval: $::EveryName
 --- http_config
-    init_worker_by_lua_block {
+    init_by_lua_block {
+        -- Before the modules that take the function from it are loaded.
         local decisions = require "resty.mtls.internal.decision"
         local plan = decisions.plan
         function decisions.plan(...)
@@ -179,6 +180,7 @@ Appended: 7
             end
             return plan(...)
         end
+        require("resty.mtls").init { policy = "$TEST_NGINX_HTML_DIR/policy.yaml" }
     }
 --- config
     location /main {

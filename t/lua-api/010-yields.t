@@ -32,6 +32,9 @@ for my $path (map { glob "$Root/lua/resty/$_" } qw( mtls.lua mtls/*.lua mtls/int
         if ($line =~ /^local (\w+) = require[( ]"resty\.mtls\.(?:\w+\.)*(\w+)"\)?(?:\.(\w+))?/) {
             $alias{$file}{$1} = [ $2, $3 ];
 
+        } elsif ($line =~ /^local (\w+) = (\w+)\.(\w+)$/ && $alias{$file}{$2}) {
+            $alias{$file}{$1} = [ $alias{$file}{$2}[0], $3 ];
+
         } elsif ($line =~ /^(?:local )?function (?:\w+[.:])?(\w+)\(/) {
             $name = $1;
             $body{$file}{$name} //= '';

@@ -6,6 +6,7 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local library = require "resty.mtls.internal.library"
+local engines = require "resty.mtls.internal.engine"
 local client_of = require("resty.mtls.internal.client").of_request
 local connection = require "resty.mtls.internal.connection"
 local decisions = require "resty.mtls.internal.decision"
@@ -38,6 +39,7 @@ local PLAN_PASSES_PREFLIGHT = CONST.PLAN_PASSES_PREFLIGHT
 local FORWARDS_YES = CONST.FORWARDS_YES
 local FORWARDS_FIRST = CONST.FORWARDS_FIRST
 local band = bit.band
+local engine_lines = C.rmtls_engine_lines
 local error = error
 local is_internal = ngx.req.is_internal
 local ngx = ngx
@@ -45,6 +47,20 @@ local ngx_time = ngx.time
 local ngx_var = ngx.var
 local ssl_pointer = connection.ssl
 local tonumber = tonumber
+-- Functions of other modules that each request needs. LuaJIT takes a local that is a function for a constant, and one
+-- that is a table for a variable, which compiled code loads, checks and searches each time.
+local are_read = reserved_headers.are_read
+local count_decision = metrics.count_decision
+local decide_once = decisions.decide_once
+local ensure_state = request_state.ensure
+local is_decided = request_state.is_decided
+local plan_flags = engines.plan_flags
+local plan_of = decisions.plan
+local record_of = records.of_decision
+local remove_reserved = reserved_headers.remove
+local set_decided = request_state.set_decided
+local set_headers = upstream_headers.set
+local set_variables = variables.set
 
 
 -- Of a request that was not decided
@@ -59,6 +75,8 @@ local NOT_OF_AUTHENTICATION = {
 
 
 local changes = ffi.new("uint64_t[1]")
+-- Valid until the next call of the library that makes some.
+local lines = ffi.new("rmtls_lines")
 local xfcc_kind = ffi.new("int32_t[1]")
 local xfcc_name = library.buffer(256)
 local xfcc_value = library.buffer(131072)
@@ -69,21 +87,29 @@ local _M = {}
 
 -- The route of a call. Without a name that of the earlier one in the same location, unless the URI has changed since,
 -- as by an internal redirect: the location may choose its route by the URI, and have none for this one.
-local function route_of(context, route)
-    if route or not context or not context.route or context.route == ""
-        or is_internal() and ngx.ctx.resty_mtls_uri ~= ngx_var.uri
-    then
+local function route_of(state, route)
+    if route or not is_decided(state) then
         return route
     end
 
-    return context.route
+    local earlier = request_state.route(state)
+    if earlier == "" or is_internal() and ngx.ctx.resty_mtls_uri ~= ngx_var.uri then
+        return nil
+    end
+
+    return earlier
 end
 
 
--- Whether an earlier call has allowed this request for the route, and nothing has changed since on which that depends.
-local function is_decided(engine, state, context, route)
-    return context ~= nil and context.is_allowed and context.route == (route or "")
-           and C.rmtls_engine_changes(engine.handle, changes) == OK and state.changes == changes[0]
+-- Whether an earlier call has decided about this request for the route; then also whether it was allowed and nothing
+-- has changed since on which that depends.
+local function earlier_decision(engine, state, route)
+    if not is_decided(state) or request_state.route(state) ~= (route or "") then
+        return false, false
+    end
+
+    return true, state.is_allowed == 1 and C.rmtls_engine_changes(engine.handle, changes) == OK
+                 and state.decision.changes == changes[0]
 end
 
 
@@ -103,18 +129,18 @@ local function is_refused_again(route, refusal)
 end
 
 
--- Publishes a decision to the later phases of the request. Returns the state of the request.
-local function publish(engine, route, plan, decision, is_allowed)
-    if decision.record_generation == 0 then
-        return request_state.set_own_context({ route = route or "", is_allowed = false }, decision.changes)
+-- Remembers the decision for the later phases of the request.
+local function publish(engine, state, route, plan, decision, is_allowed)
+    local number = 0
+    if decision.record_generation ~= 0 then
+        local record = record_of(engine, plan, decision)
+        number = record.number
+        if decision.reports_expiry == 1 then
+            metrics.observe_expiry(record.identity.consumer, tonumber(decision.not_after) - ngx_time())
+        end
     end
 
-    local record = records.of_decision(engine, plan, decision)
-    if decision.reports_expiry == 1 then
-        metrics.observe_expiry(record.identity.consumer, tonumber(decision.not_after) - ngx_time())
-    end
-
-    return request_state.set_context(records.context(record, route or "", is_allowed), decision.changes)
+    set_decided(state, number, route or "", is_allowed and number ~= 0)
 end
 
 
@@ -156,12 +182,16 @@ end
 
 -- Sets the upstream headers of an allowed request, or, given a list, appends { name, value } of each to it.
 local function emit(engine, plan, ssl, decision, list)
-    local lines, flags = decision.lines, engine:plan_flags(plan)
+    local flags = plan_flags(engine, plan)
+    if engine_lines(engine.handle, decision, lines) ~= OK then
+        error("an allowed request without header lines")
+    end
+
     if decision.lines_are_new == 1 then
         upstream_headers.log_left_out(lines)
     end
 
-    if reserved_headers.are_read(engine) then
+    if are_read(engine) then
         request_headers.seal(true)
     end
 
@@ -169,7 +199,7 @@ local function emit(engine, plan, ssl, decision, list)
     if list then
         upstream_headers.append(list, lines, forwards)
     else
-        upstream_headers.set(lines, forwards)
+        set_headers(lines, forwards)
     end
 
     if flags == 0 then
@@ -215,22 +245,23 @@ end
 
 -- Passes a preflight without an identity: no header is set, and client() has nothing. reported: the refusal with which
 -- it passes, that of a misdirected request.
-local function pass_preflight(engine, context, route, reported)
-    if reserved_headers.are_read(engine) then
+local function pass_preflight(engine, state, route, was_preflight, reported)
+    if are_read(engine) then
         request_headers.seal(true)
     end
 
-    request_state.set_own_context({ route = route or "", is_allowed = false, is_preflight = true }, 0)
-    variables.set(engine, route, reported and "would_refuse" or "pass", reported and reported.reason or "",
+    set_decided(state, 0, route or "", false)
+    state.is_preflight = 1
+    set_variables(engine, route, reported and "would_refuse" or "pass", reported and reported.reason or "",
                   NOT_VERIFIED, client_of)
     -- A second call decides anew, but counts nothing.
-    if not context or not context.is_preflight or context.route ~= (route or "") then
+    if not was_preflight then
         if reported then
             refusals.log_reported(reported)
             metrics.count_would_refuse(route or "", reported.status)
         end
 
-        metrics.count_decision(route or "", 0, NOT_VERIFIED, false)
+        count_decision(route or "", 0, NOT_VERIFIED, false)
     end
 
     return nil, reported
@@ -256,35 +287,40 @@ local function report(engine, route, decision, refusal, reported, was_allowed, i
             metrics.count_would_refuse(route or "", reported.status)
         end
 
-        variables.set(engine, route, "would_refuse", reported.reason, decision.verdict, client_of)
+        set_variables(engine, route, "would_refuse", reported.reason, decision.verdict, client_of)
     else
-        variables.set(engine, route, refusal and refusal.decision or "pass", refusal and refusal.reason or "",
+        set_variables(engine, route, refusal and refusal.decision or "pass", refusal and refusal.reason or "",
                       decision.verdict, client_of)
     end
 
     if not is_counted then
-        metrics.count_decision(route or "", refusal and refusal.status or 0, decision.verdict,
+        count_decision(route or "", refusal and refusal.status or 0, decision.verdict,
                                decision.identity == ANONYMOUS or reported ~= nil and reported.status ~= 421)
     end
 end
 
 
--- Decides about the request, whose context is of an earlier decision, and sets the upstream headers, or appends them to
--- a list. Returns the refusal, if any, and the one of a plugin with `enforce: report`, with which the request passes.
-local function decide(engine, route, dict, state, context, decision, list)
-    local was_allowed = context and context.is_allowed and context.route == (route or "")
-    local is_new = not (list or state and state.is_listed == 1) or not is_decided(engine, state, context, route)
+-- Decides about the request, and sets the upstream headers, or appends them to a list. Returns the refusal, if any, and
+-- the one of a plugin with `enforce: report`, with which the request passes.
+local function decide(engine, route, dict, state, list)
+    local decision = state.decision
+    local is_again, still_holds = earlier_decision(engine, state, route)
+    local was_allowed = is_again and state.is_allowed == 1
+    local was_preflight = is_again and state.is_preflight == 1
+    local is_new = not still_holds or not list and state.is_listed == 0
+    -- Nothing is decided while this waits, nor after an error.
+    state.is_decided = 0
     local internal = is_internal()
     -- For route_of(). Another internal redirect loses it.
     if internal and route then
         ngx.ctx.resty_mtls_uri = ngx_var.uri
     end
 
-    reserved_headers.remove(engine)
-    local plan = decisions.plan(engine, route)
+    remove_reserved(engine)
+    local plan = plan_of(engine, route)
     local ssl = ssl_pointer()
-    local flags = engine:plan_flags(plan)
-    local outcome = decisions.decide_once(engine, plan, ssl, flags, decision)
+    local flags = plan_flags(engine, plan)
+    local outcome = decide_once(engine, plan, ssl, flags, decision)
     if band(flags, PLAN_PASSES_PREFLIGHT) ~= 0 and not NOT_OF_AUTHENTICATION[outcome] and is_preflight() then
         local reported
         if decision.would_refuse == MISDIRECTED then
@@ -294,7 +330,7 @@ local function decide(engine, route, dict, state, context, decision, list)
         -- For the result of _M.decide(): a preflight has no verdict.
         decision.verdict = NOT_VERIFIED
 
-        return pass_preflight(engine, context, route, reported)
+        return pass_preflight(engine, state, route, was_preflight, reported)
     end
 
     local refusal, reported
@@ -325,7 +361,7 @@ local function decide(engine, route, dict, state, context, decision, list)
         emit(engine, plan, ssl, decision, list)
     end
 
-    state = publish(engine, route, plan, decision, not refusal)
+    publish(engine, state, route, plan, decision, not refusal)
     state.is_listed = list and 1 or 0
     if is_new then
         report(engine, route, decision, refusal, reported, was_allowed, internal)
@@ -337,11 +373,11 @@ end
 
 -- The refusal of a request about which nothing can be decided yet.
 local function unavailable(engine, route, why)
-    reserved_headers.remove(engine)
+    remove_reserved(engine)
     local refusal = refusals.new(UNAVAILABLE, NO_VERDICT, why)
-    variables.set(engine, route, refusal.decision, refusal.reason, NO_VERDICT, client_of)
+    set_variables(engine, route, refusal.decision, refusal.reason, NO_VERDICT, client_of)
     if not is_refused_again(route, refusal) then
-        metrics.count_decision(route or "", refusal.status, NO_VERDICT, false)
+        count_decision(route or "", refusal.status, NO_VERDICT, false)
     end
 
     return refusal
@@ -350,21 +386,19 @@ end
 
 -- Decides about the request, and ends it when it is refused. why: nothing can be decided yet, and the reason.
 function _M.run(engine, route, dict, why)
-    local state = request_state.current()
-    local context = request_state.context(state)
-    route = route_of(context, route)
-    -- decide() sets no upstream headers.
-    if not why and is_decided(engine, state, context, route) and state.is_listed == 0 then
-        return
-    end
-
+    local state = ensure_state()
+    route = route_of(state, route)
     local refusal
     if why then
         refusal = unavailable(engine, route, why)
     else
-        local decision = decisions.take()
-        refusal = decide(engine, route, dict, state, context, decision)
-        decisions.give_back(decision)
+        local _, still_holds = earlier_decision(engine, state, route)
+        -- decide() sets no upstream headers.
+        if still_holds and state.is_listed == 0 then
+            return
+        end
+
+        refusal = decide(engine, route, dict, state)
     end
 
     if refusal then
@@ -375,13 +409,14 @@ function _M.run(engine, route, dict, why)
 end
 
 
--- The text of a verdict, or nil where none was reached.
-local function verdict_text(verdict, record)
+-- The text of the verdict of a decision, or nil where none was reached.
+local function verdict_text(decision)
+    local verdict = decision.verdict
     if verdict == NOT_VERIFIED then
         return nil
     end
 
-    if verdict == 0 and not (record and record.is_client) then
+    if verdict == 0 and decision.generation == 0 then
         verdict = NO_CONSUMER
     end
 
@@ -395,20 +430,16 @@ end
 function _M.decide(engine, route, dict, why)
     local headers = {}
     local result = { allowed = false, decision = "pass" }
-    local state = request_state.current()
-    local context = request_state.context(state)
-    route = route_of(context, route)
+    local state = ensure_state()
+    route = route_of(state, route)
     local refusal, reported
     if why then
         refusal = unavailable(engine, route, why)
     else
-        local decision = decisions.take()
-        refusal, reported = decide(engine, route, dict, state, context, decision, headers)
-        context = request_state.context(request_state.current())
-        local record = context and context.record
-        result.verdict = verdict_text(decision.verdict, record)
+        refusal, reported = decide(engine, route, dict, state, headers)
+        local record = request_state.record(state)
+        result.verdict = verdict_text(state.decision)
         result.consumer = record and record.identity and record.identity.consumer or nil
-        decisions.give_back(decision)
     end
 
     if refusal then

@@ -11,6 +11,7 @@ local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
+local epoch_of = C.rmtls_engine_epoch
 local NOT_FOUND = CONST.NOT_FOUND
 local max = math.max
 local min = math.min
@@ -169,7 +170,7 @@ end
 
 -- Every phase calls it, since nginx does not run Lua at the start of a worker without a directive of its own.
 function _M.ensure_running(current)
-    if running or urls_epoch == C.rmtls_engine_epoch(current.handle) or not ngx.worker.id() then
+    if running or urls_epoch == epoch_of(current.handle) or not ngx.worker.id() then
         return
     end
 

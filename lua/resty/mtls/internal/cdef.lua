@@ -23,17 +23,6 @@ typedef struct rmtls_buf {
   size_t len;
 } rmtls_buf;
 
-typedef struct rmtls_lines {
-  const uint8_t *bytes;
-  const uint32_t *ends;
-  const size_t *hashes;
-  uint32_t always;
-  uint32_t forwarding;
-  uint32_t left_out;
-  const int32_t *left_out_kinds;
-  int32_t may_append;
-} rmtls_lines;
-
 typedef struct rmtls_decision {
   int32_t decision;
   uint32_t client;
@@ -54,8 +43,18 @@ typedef struct rmtls_decision {
   int32_t reports_expiry;
   int64_t not_after;
   uint64_t changes;
-  struct rmtls_lines lines;
 } rmtls_decision;
+
+typedef struct rmtls_lines {
+  const uint8_t *bytes;
+  const uint32_t *ends;
+  const size_t *hashes;
+  uint32_t always;
+  uint32_t forwarding;
+  uint32_t left_out;
+  const int32_t *left_out_kinds;
+  int32_t may_append;
+} rmtls_lines;
 
 typedef struct rmtls_block_times {
   int64_t added;
@@ -113,6 +112,8 @@ typedef struct rmtls_nginx_list {
   void *pool;
 } rmtls_nginx_list;
 
+typedef void *(*rmtls_nginx_palloc_function)(void*, size_t);
+
 typedef struct rmtls_worker_state {
   uint64_t epoch;
   uint64_t since;
@@ -137,12 +138,18 @@ typedef struct rmtls_policy_status {
 
 typedef struct rmtls_request_state {
   const void *request;
-  const void *location;
-  uint64_t changes;
-  uint64_t extra;
-  uint32_t context;
   uint32_t owner;
+  int32_t is_lost;
+  uint32_t record;
+  uint32_t extra;
+  const void *location;
+  const uint8_t *route;
+  size_t route_len;
+  int32_t is_decided;
+  int32_t is_allowed;
   int32_t is_listed;
+  int32_t is_preflight;
+  struct rmtls_decision decision;
 } rmtls_request_state;
 
 typedef struct rmtls_nginx_cleanup {
@@ -229,6 +236,10 @@ int32_t rmtls_engine_access(const struct rmtls_engine *engine,
                             int64_t now,
                             struct rmtls_decision *out,
                             struct rmtls_buf *reason);
+
+int32_t rmtls_engine_lines(const struct rmtls_engine *engine,
+                           const struct rmtls_decision *decision,
+                           struct rmtls_lines *out);
 
 int32_t rmtls_engine_group(const struct rmtls_engine *engine,
                            uint32_t plan,
@@ -521,8 +532,7 @@ int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
 int32_t rmtls_header_list_append(struct rmtls_nginx_list *list,
                                  const struct rmtls_lines *lines,
                                  uint32_t count,
-                                 uint8_t *memory,
-                                 size_t memory_len);
+                                 rmtls_nginx_palloc_function palloc);
 
 int32_t rmtls_engine_list_routes(const struct rmtls_engine *engine,
                                  size_t from,
@@ -679,15 +689,19 @@ int32_t rmtls_request_state_begin(const void *request,
 
 void rmtls_request_state_end(void *state);
 
-int32_t rmtls_request_state_set_context(struct rmtls_request_state *state,
-                                        uint32_t context,
-                                        const void *location);
+int32_t rmtls_request_state_take_over(struct rmtls_request_state *state, uint32_t owner);
+
+int32_t rmtls_request_state_set_record(struct rmtls_request_state *state, uint32_t table);
 
 int32_t rmtls_request_state_new_extra(struct rmtls_request_state *state);
 
-int32_t rmtls_request_state_ended_extra(uint64_t *out);
+int32_t rmtls_request_state_new_table(uint32_t *out);
 
-int32_t rmtls_request_state_uses(uint32_t context, uint32_t *out);
+int32_t rmtls_request_state_retire_table(uint32_t table);
+
+int32_t rmtls_request_state_released_table(uint32_t *out);
+
+int32_t rmtls_request_state_uses(uint64_t *out);
 
 int32_t rmtls_engine_reserved_headers(const struct rmtls_engine *engine,
                                       const struct rmtls_request_header *headers,
@@ -951,7 +965,7 @@ int32_t rmtls_verdict_text(int32_t code, struct rmtls_buf *out);
 ]]
 
 return {
-    ABI_VERSION = 5,
+    ABI_VERSION = 6,
     OK = 0,
     NOT_FOUND = 1,
     TOO_SMALL = 2,

@@ -163,8 +163,8 @@ local function anchor_of(engine, plan, presented)
 end
 
 
-local function new_client(engine, epoch, plan, presented, from_header, verdict, record)
-    local identity = record and (record.decision.identity == CONSUMER or record.is_client and verdict == X509_V_OK)
+local function new_client(engine, epoch, plan, presented, from_header, verdict, record, decision)
+    local identity = record and (decision.identity == CONSUMER or record.is_client and verdict == X509_V_OK)
                      and record.identity
     local verified = "FAILED:not verified"
     if verdict == NO_CONSUMER then
@@ -204,8 +204,8 @@ local function new_client(engine, epoch, plan, presented, from_header, verdict, 
         source = from_header and "header" or "tls",
         -- A certificate from a header is not that of the connection.
         _presented = from_header and presented or nil,
-        _client = record and record.decision.client,
-        _generation = record and record.is_client and record.decision.generation,
+        _client = record and decision.client,
+        _generation = record and record.is_client and decision.generation,
         consumer = identity and identity.consumer,
         groups = identity and identity.groups or {},
     }, client_mt)
@@ -213,8 +213,8 @@ end
 
 
 -- The client of a request without a certificate, whose token has a consumer; nil if it has none.
-local function without_certificate(engine, record)
-    if not record or not record.identity or record.decision.identity ~= CONSUMER then
+local function without_certificate(engine, record, decision)
+    if not record or not record.identity or decision.identity ~= CONSUMER then
         return nil
     end
 
@@ -228,23 +228,24 @@ local function without_certificate(engine, record)
 end
 
 
-local NO_DECISION = {}
 -- Phases in which request headers can be read.
 local HEADER_PHASES = { rewrite = true, access = true, content = true }
 
 
--- NO_DECISION before access(); nil where the certificate would be read from a header that cannot be
--- trusted yet, because reserved headers were not removed.
-local function before_decision(engine)
+-- Whether the certificate of a request that is not decided can be read. One in a header cannot be trusted before
+-- reserved headers are removed.
+local function is_readable(engine)
     if band(engine:plan_flags(engine:plan()), PLAN_HEADER_CERTIFICATE) == 0 then
-        return NO_DECISION
+        return true
     end
 
-    if HEADER_PHASES[ngx.get_phase()] then
-        reserved_headers.remove(engine)
-
-        return NO_DECISION
+    if not HEADER_PHASES[ngx.get_phase()] then
+        return false
     end
+
+    reserved_headers.remove(engine)
+
+    return true
 end
 
 
@@ -252,21 +253,23 @@ end
 -- of this client and must not be written to.
 function _M.of_request(engine)
     local ssl = ssl_pointer()
-    local context = request_state.context(request_state.current()) or before_decision(engine)
-    if not context then
+    local state = request_state.current()
+    local record
+    if request_state.is_decided(state) then
+        record = request_state.record(state)
+    elseif not is_readable(engine) then
         return nil
     end
 
-    local record = context.record
+    local decision = record and state.decision
     local plan = record and record.plan or engine:plan()
     local epoch = C.rmtls_engine_epoch(engine.handle)
     -- The plan number of a record is one of the policy that decided.
     local changed = record and record.epoch ~= epoch
     if not ssl and (changed or band(engine:plan_flags(plan), PLAN_HEADER_CERTIFICATE) == 0) then
-        return without_certificate(engine, record)
+        return without_certificate(engine, record, decision)
     end
 
-    local decision = record and record.decision
     local verdict = decision and decision.verdict or NOT_VERIFIED
     -- A client with a consumer is always in the client cache.
     if verdict == X509_V_OK and not record.is_client then
@@ -296,14 +299,14 @@ function _M.of_request(engine)
 
     if not presented then
         if status == NOT_FOUND then
-            return without_certificate(engine, record)
+            return without_certificate(engine, record, decision)
         end
 
         return library.failure("client", status)
     end
 
     local client = new_client(engine, record and record.epoch or epoch, plan, presented, from_header, verdict,
-                        record)
+                              record, decision)
     if record and record.is_own then
         record.view = client
         -- Its texts and, with variables, their escaped forms; a client from a header also holds the
@@ -319,9 +322,9 @@ end
 -- The route for which access() decided about this request, "" for none; nil before that, and for a preflight that was
 -- not authenticated.
 function _M.route()
-    local context = request_state.context(request_state.current())
+    local state = request_state.current()
 
-    return context and not context.is_preflight and context.route or nil
+    return request_state.is_decided(state) and state.is_preflight == 0 and request_state.route(state) or nil
 end
 
 

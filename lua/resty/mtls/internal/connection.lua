@@ -25,7 +25,7 @@ else
     void *ngx_http_lua_ffi_get_req_ssl_pointer(void *r, const char **err);
     ]]
 
-    local found = pcall(function()
+    local found, get_pointer = pcall(function()
         return C.ngx_http_lua_ffi_get_req_ssl_pointer
     end)
     if not found then
@@ -36,7 +36,7 @@ else
     local err = ffi.new("const char *[1]")
 
     function _M.ssl()
-        local ssl = C.ngx_http_lua_ffi_get_req_ssl_pointer(get_request(), err)
+        local ssl = get_pointer(get_request(), err)
         if ssl == nil then
             return nil
         end

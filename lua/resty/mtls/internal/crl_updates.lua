@@ -14,6 +14,7 @@ local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
+local epoch_of = C.rmtls_engine_epoch
 local OK = CONST.OK
 local floor = math.floor
 local max = math.max
@@ -435,7 +436,7 @@ end
 -- Starts the updates of this worker, if the policy names a URL. What was fetched before is in use when it returns, so
 -- that no worker of a reloaded nginx.conf serves without it.
 function _M.start(current)
-    if running or not dict_name or sources_epoch == C.rmtls_engine_epoch(current.handle) or ngx.worker.exiting() then
+    if running or not dict_name or sources_epoch == epoch_of(current.handle) or ngx.worker.exiting() then
         return
     end
 

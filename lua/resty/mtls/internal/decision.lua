@@ -1,11 +1,12 @@
 -- Decides about one request. The engine decides; here it is given what it needs, and waited for what it lacks: the
 -- revocation status of the certificate, or what the issuer of the access token has to say.
 --
--- A decision is memory of its request: taken from a pool, filled by the engine, and passed on. Requests that run while
--- this one waits have others.
+-- The decision is memory of its request (request_state.lua), which the engine fills: requests that run while this one
+-- waits have others.
 
 local bit = require "bit"
 local ffi = require "ffi"
+local engines = require "resty.mtls.internal.engine"
 local library = require "resty.mtls.internal.library"
 local reload = require "resty.mtls.internal.reload"
 local request_headers = require "resty.mtls.internal.request_headers"
@@ -26,15 +27,16 @@ local PLAN_HEADER_CERTIFICATE = CONST.PLAN_HEADER_CERTIFICATE
 local PLAN_TOKEN = CONST.PLAN_TOKEN
 local PLAN_HEADER_CERTIFICATE_OR_TOKEN = bit.bor(PLAN_HEADER_CERTIFICATE, PLAN_TOKEN)
 local band = bit.band
+local engine_access = C.rmtls_engine_access
 local error = error
 local ffi_copy = ffi.copy
 local ffi_fill = ffi.fill
-local ffi_new = ffi.new
 local ffi_sizeof = ffi.sizeof
 local ngx = ngx
 local ngx_log = ngx.log
 local ngx_time = ngx.time
 local ngx_var = ngx.var
+local plan_of = engines.plan
 
 
 local NO_ROUTE = "no route '': $mtls_route is not set in this location, expected 'set $mtls_route NAME;' in it, "
@@ -42,38 +44,13 @@ local NO_ROUTE = "no route '': $mtls_route is not set in this location, expected
 local EARLY_DATA = "too early: the proxy passed early data on"
 -- How often one request waits for a revocation status under one policy.
 local MAX_WAITS = 5
-local MAX_POOL = 256
 
 
-local pool = {}
-local pooled = 0
 -- The reason of the last refusal, until the next call of the engine.
 local reason = library.buffer(4096)
 
 
 local _M = {}
-
-
--- Memory for the decision about a request.
-function _M.take()
-    if pooled == 0 then
-        return ffi_new("rmtls_decision")
-    end
-
-    local decision = pool[pooled]
-    pooled = pooled - 1
-
-    return decision
-end
-
-
--- Returns it to the pool. Where a request ends in between, it is garbage.
-function _M.give_back(decision)
-    if pooled < MAX_POOL then
-        pooled = pooled + 1
-        pool[pooled] = decision
-    end
-end
 
 
 -- The reason of the refusal that the engine has just decided.
@@ -85,7 +62,7 @@ end
 -- The number of the plan of a route. Ends the request if the policy has no such route. error() would add a position
 -- in this file, which does not help to find the misspelled name in nginx.conf.
 function _M.plan(engine, route)
-    local plan = engine:plan(route)
+    local plan = plan_of(engine, route)
     if plan then
         return plan
     end
@@ -124,7 +101,7 @@ local function decide_once(engine, plan, ssl, flags, decision)
                                                     request.received.count, request.trusted, ngx_time(), decision,
                                                     reason)
     else
-        status = C.rmtls_engine_access(engine.handle, ssl, plan, host, #host, ngx_time(), decision, reason)
+        status = engine_access(engine.handle, ssl, plan, host, #host, ngx_time(), decision, reason)
     end
 
     if status ~= OK then

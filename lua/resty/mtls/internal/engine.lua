@@ -10,6 +10,7 @@ local OK = CONST.OK
 local NOT_FOUND = CONST.NOT_FOUND
 local TOO_SMALL = CONST.TOO_SMALL
 local error = error
+local epoch_of = C.rmtls_engine_epoch
 local tonumber = tonumber
 
 -- INT64_MAX
@@ -158,7 +159,7 @@ end
 
 -- Drops what was read from the previous policy. Another VM may have put the next one in force.
 local function drop_previous_policy(self)
-    local epoch = C.rmtls_engine_epoch(self.handle)
+    local epoch = epoch_of(self.handle)
     if epoch ~= self.epoch then
         self.epoch = epoch
         self.plans = {}

@@ -6,8 +6,9 @@ require "resty.core.request"
 require "resty.mtls.internal.library"
 
 
-local N = ffi.C
 local error = error
+local get_count = ffi.C.ngx_http_lua_ffi_req_get_headers_count
+local get_headers = ffi.C.ngx_http_lua_ffi_req_get_headers
 
 
 local truncated = ffi.new("int[1]")
@@ -23,7 +24,7 @@ end
 
 -- An array, valid until the next call, and its length. Raises in a phase that has no request headers.
 return function(request)
-    local count = N.ngx_http_lua_ffi_req_get_headers_count(request, 0, truncated)
+    local count = get_count(request, 0, truncated)
     if count < 0 then
         error("request headers cannot be read in this phase")
     end
@@ -33,7 +34,7 @@ return function(request)
         elements = elements_type(capacity)
     end
 
-    if count > 0 and N.ngx_http_lua_ffi_req_get_headers(request, elements, count, 1) ~= 0 then
+    if count > 0 and get_headers(request, elements, count, 1) ~= 0 then
         error("request headers cannot be read")
     end
 

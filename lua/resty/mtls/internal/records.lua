@@ -1,4 +1,4 @@
--- What Lua keeps for a client on a route: the context that later phases read, and what client() returns.
+-- What Lua keeps for a client on a plan: its consumer and groups, and what client() returns.
 --
 -- The library numbers what is kept for a client on a plan, and decides how long it is kept (src/engine/records.rs).
 -- Here is one array by that number; another generation means that the number was given to something else.
@@ -16,7 +16,6 @@ local CONSUMER = CONST.IDENTITY_CONSUMER
 local tonumber = tonumber
 
 
-local decision_type = ffi.typeof("rmtls_decision")
 local number = ffi.new("uint32_t[1]")
 local text = library.buffer(1024)
 
@@ -77,25 +76,14 @@ end
 
 -- Counts bytes that are kept in a record.
 function _M.keep(engine, record, bytes)
-    C.rmtls_engine_keep_with_record(engine.handle, record.decision.record, record.generation, bytes)
-end
-
-
-local function retire_contexts(record)
-    if record.allowed then
-        request_state.retire(record.allowed)
-    end
-
-    if record.refused then
-        request_state.retire(record.refused)
-    end
+    C.rmtls_engine_keep_with_record(engine.handle, record.slot, record.generation, bytes)
 end
 
 
 local function drop(at)
     local record = records[at]
     if record then
-        retire_contexts(record)
+        request_state.retire(record.number)
         records[at] = nil
     end
 end
@@ -107,20 +95,18 @@ local function new_record(engine, plan, decision)
     end
 
     local record = {
+        slot = decision.record,
         generation = decision.record_generation,
         epoch = engine.epoch,
         plan = plan,
-        -- Without the header lines, which are not kept for it.
-        decision = decision_type(decision),
         is_client = decision.generation ~= 0,
         -- Whether it is of one client, or of the connection of an untrusted one.
         is_own = decision.generation ~= 0 or decision.connection ~= 0,
         identity = false,
         view = false,
-        allowed = false,
-        refused = false,
+        number = false,
     }
-    ffi.fill(record.decision.lines, ffi.sizeof("rmtls_lines"))
+    record.number = request_state.keep(record)
     drop(decision.record)
     records[decision.record] = record
     -- Without a certificate, a token may have given the consumer.
@@ -136,7 +122,7 @@ local function new_record(engine, plan, decision)
 end
 
 
--- The record of a decision that the library has just made.
+-- The record of a decision that the library has just made, which has one.
 function _M.of_decision(engine, plan, decision)
     local record = records[decision.record]
     if not record or record.generation ~= decision.record_generation then
@@ -144,23 +130,6 @@ function _M.of_decision(engine, plan, decision)
     end
 
     return record
-end
-
-
--- The context { record, route, is_allowed } of a decision. One serves all requests of a client for a route. A record
--- keeps the last one only, so that its size does not grow with the routes that share a plan.
-function _M.context(record, route, is_allowed)
-    local context = is_allowed and record.allowed or record.refused
-    if not context or context.route ~= route then
-        if context then
-            request_state.retire(context)
-        end
-
-        context = request_state.add_context { record = record, route = route, is_allowed = is_allowed }
-        record[is_allowed and "allowed" or "refused"] = context
-    end
-
-    return context
 end
 
 

@@ -12,6 +12,7 @@ local raw_headers = require "resty.mtls.internal.raw_headers"
 
 
 local N = ffi.C
+local error = error
 local ffi_cast = ffi.cast
 local pcall = pcall
 local tonumber = tonumber
@@ -43,7 +44,9 @@ local header_type = ffi.typeof("rmtls_nginx_header *")
 local list_type = ffi.typeof("rmtls_nginx_list *")
 local pointers_type = ffi.typeof("void **")
 local words_type = ffi.typeof("uintptr_t *")
-local can_allocate = pcall(function() return N.rmtls_nginx_palloc, N.rmtls_nginx_pool_cleanup_add end)
+local can_allocate, nginx_palloc, nginx_pool_cleanup_add = pcall(function()
+    return N.rmtls_nginx_palloc, N.rmtls_nginx_pool_cleanup_add
+end)
 
 -- Bytes from the begin of a request to its list, and words to its pool, once they are known.
 local list_offset
@@ -188,9 +191,29 @@ function _M.empty_header_list(request)
 end
 
 
+-- nginx's function for memory of a pool, or nil.
+_M.palloc = can_allocate and ffi_cast("rmtls_nginx_palloc_function", nginx_palloc) or nil
+
+
 -- Memory of a pool, or NULL.
 function _M.allocate(of_pool, size)
-    return N.rmtls_nginx_palloc(of_pool, size)
+    return nginx_palloc(of_pool, size)
+end
+
+
+-- Memory that lives as long as the request, or nil where its pool is not known.
+function _M.allocate_for(request, size)
+    local of_request = pool(request)
+    if not of_request then
+        return nil
+    end
+
+    local memory = nginx_palloc(of_request, size)
+    if memory == nil then
+        error("nginx has no memory for what is remembered about a request")
+    end
+
+    return memory
 end
 
 
@@ -201,7 +224,7 @@ function _M.add_cleanup(request, size)
         return nil
     end
 
-    local cleanup = N.rmtls_nginx_pool_cleanup_add(of_request, size)
+    local cleanup = nginx_pool_cleanup_add(of_request, size)
     if cleanup == nil then
         error("nginx has no memory for the state of a request")
     end

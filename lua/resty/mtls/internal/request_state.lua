@@ -2,9 +2,9 @@
 -- memory (src/ffi/request_state.rs), because a table of each request, as ngx.ctx is, costs more than the rest of
 -- access().
 --
--- A state has the number of a context { route, is_allowed, ... }, which describes the last decision and holds only in
--- the location in which it was made, and of a table for what few requests need. Both tables are kept here while a
--- request has their number.
+-- A state has the last decision about the request, which holds only in the location in which it was made, and the
+-- numbers of two tables, which are kept here while a request has their number: the record of what was decided about,
+-- which many requests may have, and a table for what few requests need.
 
 local ffi = require "ffi"
 local base = require "resty.core.base"
@@ -13,36 +13,36 @@ local request_memory = require "resty.mtls.internal.request_memory"
 
 
 local C = library.C
+local add_cleanup = request_memory.add_cleanup
+local allocate_for = request_memory.allocate_for
+local begin_state = C.rmtls_request_state_begin
 local OK = require("resty.mtls.internal.cdef").OK
+local error = error
 local ffi_cast = ffi.cast
+local ffi_copy = ffi.copy
+local ffi_str = ffi.string
+local find_state = C.rmtls_request_state_find
 local get_request = base.get_request
 local is_internal = ngx.req.is_internal
 local location_of = request_memory.location
 local ngx = ngx
 local ngx_var = ngx.var
+local set_record = C.rmtls_request_state_set_record
 local start_time = ngx.req.start_time
 local tonumber = tonumber
 
 
 local SIZE = ffi.sizeof("rmtls_request_state")
--- How many contexts that nothing else needs are kept before they are looked through for those without a request.
-local MIN_RETIRED = 64
 
 
 local found = ffi.new("rmtls_request_state *[1]")
 local number = ffi.new("uint32_t[1]")
-local extra_number = ffi.new("uint64_t[1]")
 
 C.rmtls_request_state_owner(number)
 local OWNER = number[0]
 
-local contexts = {}
-local free_numbers = {}
-local last_number = 0
-local retired = {}
-local sweep_at = MIN_RETIRED
-
-local extras = {}
+-- By the numbers that the library gives.
+local tables = {}
 -- Keys of the requests that have, or had before an internal redirect, a state in ngx.ctx, and how many such states are
 -- not collected yet.
 local in_ctx_keys = {}
@@ -54,11 +54,19 @@ local _M = {}
 
 -- The state of the request, or nil.
 local function current()
-    if C.rmtls_request_state_find(get_request(), found) == OK then
-        return found[0]
+    local state
+    if find_state(get_request(), found) == OK then
+        state = found[0]
+    elseif in_ctx_count > 0 then
+        state = ngx.ctx.resty_mtls_state
     end
 
-    return in_ctx_count > 0 and ngx.ctx.resty_mtls_state or nil
+    -- Another Lua VM, which is closed (lua_code_cache off), may have begun it.
+    if state and state.owner ~= OWNER and C.rmtls_request_state_take_over(state, OWNER) ~= OK then
+        error("the state of a request cannot be taken over")
+    end
+
+    return state
 end
 _M.current = current
 
@@ -90,19 +98,19 @@ end
 
 
 -- The state of the request, which is begun if there is none.
-local function ensure()
+function _M.ensure()
     local state = current()
     if state then
         return state
     end
 
     local request = get_request()
-    local cleanup = request_memory.add_cleanup(request, SIZE)
+    local cleanup = add_cleanup(request, SIZE)
     if not cleanup then
         return in_ctx()
     end
 
-    if C.rmtls_request_state_begin(request, OWNER, cleanup, found) ~= OK then
+    if begin_state(request, OWNER, cleanup, found) ~= OK then
         error("the state of a request cannot be kept")
     end
 
@@ -110,119 +118,102 @@ local function ensure()
 end
 
 
--- The context of a state, or nil; also nil where an internal redirect has moved the request to another location, or to
--- another Lua VM (lua_code_cache off).
-function _M.context(state)
-    if state and state.owner == OWNER and state.location == location_of(get_request()) then
-        return contexts[state.context]
-    end
+-- Whether a state, or nil, has a decision that was made in the location in which the request is.
+function _M.is_decided(state)
+    return state ~= nil and state.is_decided == 1 and state.location == location_of(get_request())
 end
 
 
--- Sets the context and the number of changes under which it holds. Returns the state.
-local function set_context(context, changes)
-    local state = ensure()
-    -- A context of another VM is not counted for this one.
-    state.owner = OWNER
-    C.rmtls_request_state_set_context(state, context.number, location_of(get_request()))
-    state.changes = changes
-
-    return state
-end
-_M.set_context = set_context
-
-
--- Forgets retired contexts that no request has any more.
-local function sweep()
-    local left = {}
-    for i = 1, #retired do
-        local context = retired[i]
-        C.rmtls_request_state_uses(context.number, number)
-        if number[0] == 0 then
-            contexts[context.number] = nil
-            free_numbers[#free_numbers + 1] = context.number
-        else
-            left[#left + 1] = context
-        end
-    end
-
-    retired = left
-    sweep_at = 2 * #left + MIN_RETIRED
+-- The name of the route for which the request was decided, "" for none.
+function _M.route(state)
+    return ffi_str(state.route, state.route_len)
 end
 
 
--- Numbers a context. Retire it when only requests that have it need it.
-local function add_context(context)
-    local free = #free_numbers
-    if free > 0 then
-        context.number = free_numbers[free]
-        free_numbers[free] = nil
+-- The record { plan, epoch, ... } of the decision, or nil.
+function _M.record(state)
+    return tables[state.record]
+end
+
+
+local function set_route(state, route)
+    local memory = allocate_for(get_request(), #route)
+    if memory then
+        ffi_copy(memory, route, #route)
     else
-        last_number = last_number + 1
-        context.number = last_number
+        -- The garbage collector does not see the pointer.
+        ngx.ctx.resty_mtls_route = route
+        memory = ffi_cast("const uint8_t *", route)
     end
 
-    contexts[context.number] = context
-
-    return context
-end
-_M.add_context = add_context
-
-
-local function retire(context)
-    -- A number that is freed twice would be that of two contexts.
-    if context.is_retired then
-        return
-    end
-
-    context.is_retired = true
-    retired[#retired + 1] = context
-    if #retired >= sweep_at then
-        sweep()
-    end
-end
-_M.retire = retire
-
-
--- As set_context(), of a context that no other request has.
-function _M.set_own_context(context, changes)
-    local state = set_context(add_context(context), changes)
-    retire(context)
-
-    return state
+    state.route = memory
+    state.route_len = #route
 end
 
 
--- Whether what was remembered before may be lost: in another VM, which has been closed, or in the ngx.ctx of before an
--- internal redirect. The pool may be known only since then.
+-- Remembers what was decided, which is in state.decision. record: the number of its table, or 0.
+function _M.set_decided(state, record, route, is_allowed)
+    if state.route_len ~= #route or ffi_str(state.route, state.route_len) ~= route then
+        set_route(state, route)
+    end
+
+    state.location = location_of(get_request())
+    state.is_allowed = is_allowed and 1 or 0
+    state.is_listed = 0
+    state.is_preflight = 0
+    if state.record ~= record then
+        set_record(state, record)
+    end
+
+    state.is_decided = 1
+end
+
+
+local function drop_released()
+    while C.rmtls_request_state_released_table(number) == OK do
+        tables[number[0]] = nil
+    end
+end
+
+
+-- Keeps a table for requests, and returns its number. Retire it when no other request will have it.
+function _M.keep(record)
+    drop_released()
+    C.rmtls_request_state_new_table(number)
+    tables[number[0]] = record
+
+    return number[0]
+end
+
+
+function _M.retire(record)
+    C.rmtls_request_state_retire_table(record)
+end
+
+
+-- Whether what was remembered before may be lost: in another VM, or in the ngx.ctx of before an internal redirect. The
+-- pool may be known only since then.
 local function may_be_lost(state)
-    return state.extra ~= 0
+    return state.is_lost == 1
            or is_internal() and (state.request == nil or in_ctx_count > 0 and in_ctx_keys[request_key()] == true)
 end
 
 
 -- The table of this request for what few requests need; without `create` nil where there is none.
 function _M.extra(create)
-    local state = create and ensure() or current()
+    local state = create and _M.ensure() or current()
     if not state then
         return nil
     end
 
-    local extra = extras[tonumber(state.extra)]
-    if extra or not create then
-        return extra
+    if state.extra == 0 and create then
+        drop_released()
+        local is_lost = may_be_lost(state)
+        C.rmtls_request_state_new_extra(state)
+        tables[state.extra] = { is_lost = is_lost }
     end
 
-    while C.rmtls_request_state_ended_extra(extra_number) == OK do
-        extras[tonumber(extra_number[0])] = nil
-    end
-
-    local is_lost = may_be_lost(state)
-    C.rmtls_request_state_new_extra(state)
-    extra = { is_lost = is_lost }
-    extras[tonumber(state.extra)] = extra
-
-    return extra
+    return tables[state.extra]
 end
 
 

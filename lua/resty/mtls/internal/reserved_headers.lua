@@ -12,12 +12,14 @@ local CONST = require "resty.mtls.internal.cdef"
 local C = library.C
 local OK = CONST.OK
 local clear_header = ngx.req.clear_header
+local ensure_own_headers = own_headers.ensure
 local error = error
 local ffi_cast = ffi.cast
 local ffi_str = ffi.string
 local get_request = base.get_request
 local ngx = ngx
 local ngx_log = ngx.log
+local find_reserved = C.rmtls_engine_reserved_headers
 local tonumber = tonumber
 
 
@@ -88,7 +90,7 @@ end
 function _M.remove(engine)
     -- Before the headers are read: a subrequest that waits to be decided would share what its main request gets
     -- meanwhile.
-    own_headers.ensure()
+    ensure_own_headers()
     local request = get_request()
     local saved = false
     -- The second round checks that none is left.
@@ -99,8 +101,7 @@ function _M.remove(engine)
             found = indexes_type(capacity)
         end
 
-        if C.rmtls_engine_reserved_headers(engine.handle, ffi_cast(headers_type, elements), count, found,
-                                           capacity, found_len) ~= OK
+        if find_reserved(engine.handle, ffi_cast(headers_type, elements), count, found, capacity, found_len) ~= OK
         then
             error("request headers cannot be checked")
         end

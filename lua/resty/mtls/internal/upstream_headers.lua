@@ -13,15 +13,16 @@ local CONST = require "resty.mtls.internal.cdef"
 local C = library.C
 local N = ffi.C
 local OK = CONST.OK
+local append_to_list = C.rmtls_header_list_append
 local DECLINED = base.FFI_DECLINED
 local error = error
 local ffi_str = ffi.string
 local get_request = base.get_request
+local header_list = request_memory.header_list
 local ngx = ngx
 local ngx_log = ngx.log
-local tonumber = tonumber
+local palloc = request_memory.palloc
 
-local PART_SIZE = ffi.sizeof("rmtls_nginx_list_part")
 local ERR = ngx.ERR
 local WARN = ngx.WARN
 
@@ -101,23 +102,9 @@ end
 -- the request and reads each byte of the value for characters to escape: most of what a header costs a request. Has no
 -- loop, because a loop that is compiled leaves all that follows it in the request to the interpreter.
 function _M.append_to_list(lines, count)
-    local list = lines.may_append == 1 and request_memory.header_list(get_request())
-    if not list then
-        return false
-    end
+    local list = lines.may_append == 1 and header_list(get_request())
 
-    local size = lines.ends[3 * count - 1]
-    if list.last.count + count > list.capacity then
-        if list.capacity < count then
-            return false
-        end
-
-        size = size + PART_SIZE + tonumber(list.capacity * list.header_size)
-    end
-
-    local memory = request_memory.allocate(list.pool, size)
-
-    return memory ~= nil and C.rmtls_header_list_append(list, lines, count, memory, size) == OK
+    return list and append_to_list(list, lines, count, palloc) == OK
 end
 
 
