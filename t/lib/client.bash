@@ -4,6 +4,8 @@ cd "$TMP" || exit
 
 # KB that memory may grow beyond what a test allows. The tools of t/sanitize.py keep freed memory.
 SLACK=${SLACK:-0}
+# MB of address space that are left to a process for which a large policy is too large.
+HEADROOM=${HEADROOM:-50}
 
 # as NAME: curl's options for the client certificate NAME (with its chain, if there is one)
 as() {

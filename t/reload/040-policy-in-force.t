@@ -67,6 +67,15 @@ statuses() {
 
 # Waits for the two seconds within which every worker must have taken a changed file.
 wait_for_watch() { sleep "${1:-2}"; }
+
+# wait_for_status TEXT: waits until the status has this text, because a large policy takes as long as the machine needs.
+wait_for_status() {
+    for _ in $(seq 300); do
+        get a.test/status | grep -qF "$1" && return
+        sleep 0.1
+    done
+    echo "no '$1' in the status"
+}
 _EOC_
 
 run_blocks();
@@ -227,15 +236,15 @@ $::Client . <<'_EOC_';
 reach_workers 1
 { sed 's/ca-a/ca-a/' policy.yaml; seq 60000 | sed 's/.*/- {name: r&, snis: [r&.test]}/'; } > long
 mv long policy.yaml
-wait_for_watch 4
+wait_for_status routes=60001
 get a.test/status | sed 's/.*\(routes=[0-9]*\).*last/\1 last/'
-prlimit --pid "$master" --as=$(( $(awk '/VmSize/{print $2}' "/proc/$master/status") * 1024 + 50 * 1048576 )):
+prlimit --pid "$master" --as=$(( $(awk '/VmSize/{print $2}' "/proc/$master/status") * 1024 + HEADROOM * 1048576 )):
 kill_workers
 code a.test/t $(as client-a)
 wait_for_watch
 statuses client-a
 prlimit --pid "$(pgrep -P "$master")" --as=unlimited:
-wait_for_watch 4
+wait_for_status routes=60001
 statuses client-a
 _EOC_
 --- client_out
@@ -356,7 +365,7 @@ reach_workers 1
 cp policy.yaml good
 { cat good; seq 60000 | sed 's/.*/- {name: r&, snis: [r&.test]}/'; } > long
 # Limits the memory of new processes.
-prlimit --pid "$master" --as=$(( $(awk '/VmSize/{print $2}' "/proc/$master/status") * 1024 + 50 * 1048576 )):
+prlimit --pid "$master" --as=$(( $(awk '/VmSize/{print $2}' "/proc/$master/status") * 1024 + HEADROOM * 1048576 )):
 cp long policy.yaml
 kill -HUP "$master"
 wait_for_watch 1
@@ -388,13 +397,13 @@ reach_workers 1
 cp policy.yaml good
 { cat good; seq 60000 | sed 's/.*/- {name: r&, snis: [r&.test]}/'; } > long
 worker=$(pgrep -P "$master")
-prlimit --pid "$worker" --as=$(( $(awk '/VmSize/{print $2}' "/proc/$worker/status") * 1024 + 50 * 1048576 )):
+prlimit --pid "$worker" --as=$(( $(awk '/VmSize/{print $2}' "/proc/$worker/status") * 1024 + HEADROOM * 1048576 )):
 cp long policy.yaml
-wait_for_watch 3
+wait_for_status RLIMIT_AS
 statuses client-a
 get a.test/status | sed 's/.*last_error=//; s/[0-9][0-9]* MB/N MB/g'
 prlimit --pid "$worker" --as=unlimited:
-wait_for_watch 4
+wait_for_status routes=60001
 get a.test/status | sed 's/.*\(routes=[0-9]*\).*last/\1 last/'
 [ "$worker" = "$(pgrep -P "$master")" ] && echo the same worker
 _EOC_
