@@ -694,6 +694,8 @@ typedef struct rmtls_request_state {
   int32_t is_decided;
   // 1 when it is allowed, else 0.
   int32_t is_allowed;
+  // Status of the refusal, or 0.
+  int32_t status;
   // 1 when the decision set no upstream headers but listed them, else 0.
   int32_t is_listed;
   // 1 when it is a CORS preflight that was not authenticated, else 0.
@@ -2455,7 +2457,8 @@ int32_t rmtls_trust_store_verify(const struct rmtls_trust_store *store,
                                  int32_t *code,
                                  struct rmtls_buf *verdict);
 
-// Writes `SUCCESS` or `FAILED:<reason>` for an `X509_V_*` number.
+// Writes `SUCCESS` or `FAILED:<reason>` for an `X509_V_*` number, `RMTLS_VERDICT_NOT_VERIFIED` or
+// `RMTLS_VERDICT_NO_CONSUMER`.
 //
 // # Safety
 // `out` is NULL or valid, with its data.

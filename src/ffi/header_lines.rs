@@ -319,7 +319,7 @@ pub unsafe extern "C" fn rmtls_engine_xfcc(
     }
 }
 
-fn verify_result(verdict: i32) -> Result<VerifyResult, Error> {
+pub(super) fn verify_result(verdict: i32) -> Result<VerifyResult, Error> {
     match verdict {
         RMTLS_VERDICT_NOT_VERIFIED => Ok(VerifyResult::NotVerified),
         RMTLS_VERDICT_NO_CONSUMER => Ok(NO_CONSUMER),

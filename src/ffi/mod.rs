@@ -238,30 +238,18 @@ unsafe fn connection<'a>(ssl: *mut std::ffi::c_void) -> Option<&'a SslRef> {
 /// # Safety
 /// `out` is NULL or valid for writing, with its data.
 unsafe fn put(out: *mut rmtls_buf, value: &[u8]) -> Result<(), Error> {
-    // SAFETY: the caller's promise, passed on unchanged.
-    unsafe { put_parts(out, &[value]) }
-}
-
-/// [`put`] of a value in parts.
-///
-/// # Safety
-/// As [`put`].
-unsafe fn put_parts(out: *mut rmtls_buf, parts: &[&[u8]]) -> Result<(), Error> {
-    // SAFETY: the caller's promise; source and target cannot overlap, the source is ours. All parts
-    // together have room.
+    // SAFETY: the caller's promise; source and target cannot overlap, the source is ours.
     unsafe {
         let out = output(out)?;
-        out.len = parts.iter().map(|part| part.len()).sum();
+        out.len = value.len();
         if out.len > out.cap {
             return Err(Error::TooSmall);
         }
-        if out.len > 0 && out.data.is_null() {
-            return Err(Error::NullArgument);
-        }
-        let mut at = out.data;
-        for part in parts.iter().filter(|part| !part.is_empty()) {
-            std::ptr::copy_nonoverlapping(part.as_ptr(), at, part.len());
-            at = at.wrapping_add(part.len());
+        if out.len > 0 {
+            if out.data.is_null() {
+                return Err(Error::NullArgument);
+            }
+            std::ptr::copy_nonoverlapping(value.as_ptr(), out.data, value.len());
         }
     }
     Ok(())

@@ -51,6 +51,8 @@ pub struct rmtls_request_state {
     pub is_decided: i32,
     /// 1 when it is allowed, else 0.
     pub is_allowed: i32,
+    /// Status of the refusal, or 0.
+    pub status: i32,
     /// 1 when the decision set no upstream headers but listed them, else 0.
     pub is_listed: i32,
     /// 1 when it is a CORS preflight that was not authenticated, else 0.
@@ -72,6 +74,7 @@ impl rmtls_request_state {
             route_len: 0,
             is_decided: 0,
             is_allowed: 0,
+            status: 0,
             is_listed: 0,
             is_preflight: 0,
             decision: rmtls_decision::default(),

@@ -225,6 +225,7 @@ fn generated_cdef_has_the_layout_of_rust() {
         route_len,
         is_decided,
         is_allowed,
+        status,
         is_listed,
         is_preflight,
         decision,

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::certificate::rmtls_certificate;
+use super::header_lines::verify_result;
 use super::{
-    bytes, free_handle, guard, guard_with, handle, new_handle, output, put_parts, put_truncated,
+    bytes, free_handle, guard, guard_with, handle, new_handle, output, put, put_truncated,
     rmtls_buf,
 };
-use crate::trust::{verdict_text, CaCertificate, ClientAuthEku, TrustStore, VerifyOptions};
+use crate::trust::{CaCertificate, ClientAuthEku, TrustStore, VerifyOptions};
 use crate::Error;
 
 /// A trust store; immutable.
@@ -99,12 +100,16 @@ pub unsafe extern "C" fn rmtls_trust_store_verify(
     })
 }
 
-/// Writes `SUCCESS` or `FAILED:<reason>` for an `X509_V_*` number.
+/// Writes `SUCCESS` or `FAILED:<reason>` for an `X509_V_*` number, `RMTLS_VERDICT_NOT_VERIFIED` or
+/// `RMTLS_VERDICT_NO_CONSUMER`.
 ///
 /// # Safety
 /// `out` is NULL or valid, with its data.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_verdict_text(code: i32, out: *mut rmtls_buf) -> i32 {
-    // SAFETY: the caller's promise, passed on unchanged.
-    guard(|| unsafe { put_parts(out, &verdict_text(code).map(str::as_bytes)) })
+    guard(|| {
+        let text = verify_result(code)?.text();
+        // SAFETY: the caller's promise, passed on unchanged.
+        unsafe { put(out, text.as_bytes()) }
+    })
 }

@@ -22,4 +22,4 @@ pub use intermediates::Intermediates;
 pub use pinned::PinnedCertificates;
 pub use revocation_status::RevocationStatus;
 pub use store::{sent_certificates_in, CertificationPath, TrustStore, VerifyOptions};
-pub use verdict::{chain_ids, text as verdict_text, ChainIds, Verdict};
+pub use verdict::{chain_ids, ChainIds, Verdict};

@@ -221,14 +221,9 @@ impl Verdict {
 
     /// `SUCCESS` or `FAILED:<reason>`, as nginx's `$ssl_client_verify`.
     pub fn text(&self) -> String {
-        text(self.code).concat()
-    }
-}
-
-/// [`Verdict::text`] for an `X509_V_*` code, as two parts to be concatenated.
-pub fn text(code: i32) -> [&'static str; 2] {
-    match code {
-        0 => ["SUCCESS", ""],
-        code => ["FAILED:", verify_error_string(code)],
+        match self.code {
+            0 => "SUCCESS".to_owned(),
+            code => format!("FAILED:{}", verify_error_string(code)),
+        }
     }
 }

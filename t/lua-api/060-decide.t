@@ -127,6 +127,7 @@ mtls.decide: route must be a string, got number
 --- client
 get a.test/dump $(as client-a)
 get a.test/dump $(as client-b)
+get a.test/dump $(as client-int chain)
 get a.test/dump
 get a.test/then-access -o /dev/null -w '%{http_code}\n'
 get a.test/count | grep '^resty_mtls_requests_total' | grep -v 'route=""'
@@ -135,10 +136,12 @@ true nil pass nil SUCCESS client-a Client-Cert,x-forwarded-client-cert,X-Consume
 true nil pass nil SUCCESS client-a Client-Cert,x-forwarded-client-cert,X-Consumer-ID,X-Consumer-Username
 false 401 refused untrusted FAILED:unable to get local issuer certificate - Content-Type
 false 401 refused untrusted FAILED:unable to get local issuer certificate - Content-Type
+false 401 refused no_consumer FAILED:no consumer - Content-Type
+false 401 refused no_consumer FAILED:no consumer - Content-Type
 false 401 no_certificate no_certificate nil - Content-Type
 false 401 no_certificate no_certificate nil - Content-Type
 401
-resty_mtls_requests_total{route="a",decision="401"} 3
+resty_mtls_requests_total{route="a",decision="401"} 4
 resty_mtls_requests_total{route="a",decision="pass"} 1
 --- error_log
 [mtls] 401

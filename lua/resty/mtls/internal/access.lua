@@ -63,8 +63,6 @@ local set_headers = upstream_headers.set
 local set_variables = variables.set
 
 
--- Of a request that was not decided
-local NO_VERDICT = -1
 local NO_CONSUMER = CONST.VERDICT_NO_CONSUMER
 -- Outcomes that run_on_preflight: false does not change: they are no result of the authentication.
 local NOT_OF_AUTHENTICATION = {
@@ -113,24 +111,8 @@ local function earlier_decision(engine, state, route)
 end
 
 
--- Whether an earlier call has refused this request for the route with the same status, which is then counted already.
--- Remembers this refusal for a later call.
-local function is_refused_again(route, refusal)
-    local remembered = request_state.extra(true)
-    local before = remembered.refusal
-    local status = refusal.status
-    if before and before.route == route and before.status == status then
-        return true
-    end
-
-    remembered.refusal = { route = route, status = status }
-
-    return false
-end
-
-
 -- Remembers the decision for the later phases of the request.
-local function publish(engine, state, route, plan, decision, is_allowed)
+local function publish(engine, state, route, plan, decision, refusal)
     local number = 0
     if decision.record_generation ~= 0 then
         local record = record_of(engine, plan, decision)
@@ -140,7 +122,8 @@ local function publish(engine, state, route, plan, decision, is_allowed)
         end
     end
 
-    set_decided(state, number, route or "", is_allowed and number ~= 0)
+    set_decided(state, number, route or "", not refusal and number ~= 0)
+    state.status = refusal and refusal.status or 0
 end
 
 
@@ -271,14 +254,9 @@ end
 -- Sets the variables and counts a decision, unless an earlier one for this route with the same outcome is counted. The
 -- variables of a refused request keep their values in its error page, which may be behind an internal redirect to a
 -- location that decides, too.
-local function report(engine, route, decision, refusal, reported, was_allowed, internal)
+local function report(engine, route, decision, refusal, reported, is_counted, internal)
     if internal and request_headers.was_refused() then
         return
-    end
-
-    local is_counted = was_allowed
-    if refusal then
-        is_counted = is_refused_again(route, refusal)
     end
 
     if reported then
@@ -306,6 +284,7 @@ local function decide(engine, route, dict, state, list)
     local decision = state.decision
     local is_again, still_holds = earlier_decision(engine, state, route)
     local was_allowed = is_again and state.is_allowed == 1
+    local earlier_status = is_again and state.status
     local was_preflight = is_again and state.is_preflight == 1
     local is_new = not still_holds or not list and state.is_listed == 0
     -- Nothing is decided while this waits, nor after an error.
@@ -361,10 +340,11 @@ local function decide(engine, route, dict, state, list)
         emit(engine, plan, ssl, decision, list)
     end
 
-    publish(engine, state, route, plan, decision, not refusal)
+    publish(engine, state, route, plan, decision, refusal)
     state.is_listed = list and 1 or 0
     if is_new then
-        report(engine, route, decision, refusal, reported, was_allowed, internal)
+        local is_counted = refusal and earlier_status == refusal.status or not refusal and was_allowed
+        report(engine, route, decision, refusal, reported, is_counted, internal)
     end
 
     return refusal, reported
@@ -372,12 +352,15 @@ end
 
 
 -- The refusal of a request about which nothing can be decided yet.
-local function unavailable(engine, route, why)
+local function unavailable(engine, state, route, why)
+    local is_counted = earlier_decision(engine, state, route) and state.status == 503
     remove_reserved(engine)
-    local refusal = refusals.new(UNAVAILABLE, NO_VERDICT, why)
-    set_variables(engine, route, refusal.decision, refusal.reason, NO_VERDICT, client_of)
-    if not is_refused_again(route, refusal) then
-        count_decision(route or "", refusal.status, NO_VERDICT, false)
+    local refusal = refusals.new(UNAVAILABLE, NOT_VERIFIED, why)
+    set_decided(state, 0, route or "", false)
+    state.status = refusal.status
+    set_variables(engine, route, refusal.decision, refusal.reason, NOT_VERIFIED, client_of)
+    if not is_counted then
+        count_decision(route or "", refusal.status, NOT_VERIFIED, false)
     end
 
     return refusal
@@ -390,7 +373,7 @@ function _M.run(engine, route, dict, why)
     route = route_of(state, route)
     local refusal
     if why then
-        refusal = unavailable(engine, route, why)
+        refusal = unavailable(engine, state, route, why)
     else
         local _, still_holds = earlier_decision(engine, state, route)
         -- decide() sets no upstream headers.
@@ -416,13 +399,8 @@ local function verdict_text(decision)
         return nil
     end
 
-    if verdict == 0 and decision.generation == 0 then
-        verdict = NO_CONSUMER
-    end
-
-    return (library.read("verdict", function(out)
-        return C.rmtls_verdict_text(verdict, out)
-    end))
+    -- A client with a consumer is always in the client cache.
+    return library.verdict_text(verdict == 0 and decision.generation == 0 and NO_CONSUMER or verdict)
 end
 
 
@@ -434,7 +412,7 @@ function _M.decide(engine, route, dict, why)
     route = route_of(state, route)
     local refusal, reported
     if why then
-        refusal = unavailable(engine, route, why)
+        refusal = unavailable(engine, state, route, why)
     else
         refusal, reported = decide(engine, route, dict, state, headers)
         local record = request_state.record(state)

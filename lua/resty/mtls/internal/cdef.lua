@@ -147,6 +147,7 @@ typedef struct rmtls_request_state {
   size_t route_len;
   int32_t is_decided;
   int32_t is_allowed;
+  int32_t status;
   int32_t is_listed;
   int32_t is_preflight;
   struct rmtls_decision decision;

@@ -70,7 +70,16 @@ local client_methods = {}
 local client_mt = { __index = client_methods }
 
 
-local POLICY_CHANGED = "another policy than the one that decided is in force"
+-- Why this method cannot describe the certificate of a client, or nil.
+local function unusable(client, method)
+    if client._without_certificate then
+        return method .. ": the request has no certificate"
+    end
+
+    if client._epoch ~= C.rmtls_engine_epoch(client._engine.handle) then
+        return method .. ": another policy than the one that decided is in force"
+    end
+end
 
 
 -- The certificate of a client, or nil for the one of the connection.
@@ -90,13 +99,9 @@ function client_methods:header_value(dialect, key)
         error("header_value: dialect and key must be strings", 2)
     end
 
-    if self._without_certificate then
-        return nil, "header_value: the request has no certificate"
-    end
-
-    local this = self._engine
-    if self._epoch ~= C.rmtls_engine_epoch(this.handle) then
-        return nil, "header_value: " .. POLICY_CHANGED
+    local why = unusable(self, "header_value")
+    if why then
+        return nil, why
     end
 
     local message = library.buffer(1024)
@@ -104,7 +109,7 @@ function client_methods:header_value(dialect, key)
     local handle = presented and presented.handle
     local status
     local value, err = library.read("header_value", function(out)
-        status = C.rmtls_engine_header_value(this.handle, ssl_pointer(), handle, self._plan,
+        status = C.rmtls_engine_header_value(self._engine.handle, ssl_pointer(), handle, self._plan,
                                              self._verdict, dialect, #dialect, key, #key, ngx_time(), out, message)
 
         return status
@@ -127,12 +132,9 @@ end
 
 -- The 21 properties of Cloudflare's tlsClientAuth.
 function client_methods:cloudflare()
-    if self._without_certificate then
-        return nil, "cloudflare: the request has no certificate"
-    end
-
-    if self._epoch ~= C.rmtls_engine_epoch(self._engine.handle) then
-        return nil, "cloudflare: " .. POLICY_CHANGED
+    local why = unusable(self, "cloudflare")
+    if why then
+        return nil, why
     end
 
     local presented = certificate_of(self)
@@ -163,41 +165,27 @@ local function anchor_of(engine, plan, presented)
 end
 
 
+local OF_CERTIFICATE = {
+    "subject_dn", "issuer_dn", "serial", "fingerprint_sha1", "fingerprint_sha256", "not_before", "not_after", "subject",
+    "san", "pem", "chain_pem",
+}
+
+
 local function new_client(engine, epoch, plan, presented, from_header, verdict, record, decision)
     local identity = record and (decision.identity == CONSUMER or record.is_client and verdict == X509_V_OK)
                      and record.identity
-    local verified = "FAILED:not verified"
-    if verdict == NO_CONSUMER then
-        verified = "FAILED:no consumer"
-    elseif verdict ~= NOT_VERIFIED then
-        verified = library.read("verdict", function(out)
-            return C.rmtls_verdict_text(verdict, out)
-        end)
-    end
-
     local spiffe_id, trust_domain, anchor
     -- After a reload, the number of the plan has another meaning.
     if verdict == X509_V_OK and epoch == C.rmtls_engine_epoch(engine.handle) then
         spiffe_id, trust_domain, anchor = anchor_of(engine, plan, presented)
     end
 
-    return setmetatable({
+    local client = {
         _engine = engine,
         _epoch = epoch,
         _plan = plan,
         _verdict = verdict,
-        verified = verified,
-        subject_dn = presented.subject_dn,
-        issuer_dn = presented.issuer_dn,
-        serial = presented.serial,
-        fingerprint_sha1 = presented.fingerprint_sha1,
-        fingerprint_sha256 = presented.fingerprint_sha256,
-        not_before = presented.not_before,
-        not_after = presented.not_after,
-        subject = presented.subject,
-        san = presented.san,
-        pem = presented.pem,
-        chain_pem = presented.chain_pem,
+        verified = library.verdict_text(verdict),
         spiffe_id = spiffe_id,
         trust_domain = trust_domain or nil,
         anchor = anchor or nil,
@@ -208,7 +196,12 @@ local function new_client(engine, epoch, plan, presented, from_header, verdict, 
         _generation = record and record.is_client and decision.generation,
         consumer = identity and identity.consumer,
         groups = identity and identity.groups or {},
-    }, client_mt)
+    }
+    for i = 1, #OF_CERTIFICATE do
+        client[OF_CERTIFICATE[i]] = presented[OF_CERTIFICATE[i]]
+    end
+
+    return setmetatable(client, client_mt)
 end
 
 

@@ -157,6 +157,14 @@ function _M.read(what, read, two)
 end
 
 
+-- `SUCCESS`, or `FAILED:` and the reason, for a verdict: X509_V_OK, an X509_V_ERR_* number, or CONST.VERDICT_*.
+function _M.verdict_text(verdict)
+    return (_M.read("verdict", function(out)
+        return C.rmtls_verdict_text(verdict, out)
+    end))
+end
+
+
 -- A handle that is freed with its last reference. The closure keeps `free`, and so the library, alive.
 function _M.handle(type_name, make, free)
     local out = ffi.new(type_name .. "*[1]")

@@ -376,13 +376,7 @@ end
 
 
 local function verdict_slot(verdict)
-    local text = "NONE"
-    if verdict >= 0 then
-        text = library.read("verdict", function(out)
-            return C.rmtls_verdict_text(verdict, out)
-        end)
-    end
-
+    local text = verdict >= 0 and library.verdict_text(verdict) or "NONE"
     verdict_slots[verdict] = slot(FAMILY.verdicts_total, text)
 
     return verdict_slots[verdict]

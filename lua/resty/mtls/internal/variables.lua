@@ -4,7 +4,6 @@
 local library = require "resty.mtls.internal.library"
 
 
-local C = library.C
 local X509_V_OK = library.X509_V_OK
 local concat = table.concat
 local gsub = string.gsub
@@ -86,11 +85,7 @@ local unreadable = {}
 
 
 local function add_unreadable(verdict)
-    unreadable[verdict] = {
-        mtls_verify = library.read("verdict", function(out)
-            return C.rmtls_verdict_text(verdict, out)
-        end),
-    }
+    unreadable[verdict] = { mtls_verify = library.verdict_text(verdict) }
 
     return unreadable[verdict]
 end
