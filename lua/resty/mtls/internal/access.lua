@@ -16,7 +16,6 @@ local refusals = require "resty.mtls.internal.refusal"
 local request_headers = require "resty.mtls.internal.request_headers"
 local request_state = require "resty.mtls.internal.request_state"
 local reserved_headers = require "resty.mtls.internal.reserved_headers"
-local token_issuer = require "resty.mtls.internal.token_issuer"
 local upstream_headers = require "resty.mtls.internal.upstream_headers"
 local variables = require "resty.mtls.internal.variables"
 local CONST = require "resty.mtls.internal.cdef"
@@ -24,22 +23,15 @@ local CONST = require "resty.mtls.internal.cdef"
 
 local C = library.C
 local OK = CONST.OK
-local NOT_FOUND = CONST.NOT_FOUND
 local PASS = CONST.DECISION_PASS
 local PENDING = CONST.DECISION_PENDING
 local UNAVAILABLE = CONST.DECISION_UNAVAILABLE
 local MISDIRECTED = CONST.DECISION_MISDIRECTED
 local ANONYMOUS = CONST.IDENTITY_ANONYMOUS
 local NOT_VERIFIED = CONST.VERDICT_NOT_VERIFIED
-local PLAN_VARY = CONST.PLAN_VARY
-local PLAN_PRIVATE = CONST.PLAN_PRIVATE
-local PLAN_XFCC = CONST.PLAN_XFCC
 local PLAN_TOKEN = CONST.PLAN_TOKEN
 local PLAN_PASSES_PREFLIGHT = CONST.PLAN_PASSES_PREFLIGHT
-local FORWARDS_YES = CONST.FORWARDS_YES
-local FORWARDS_FIRST = CONST.FORWARDS_FIRST
 local band = bit.band
-local engine_lines = C.rmtls_engine_lines
 local error = error
 local is_internal = ngx.req.is_internal
 local ngx = ngx
@@ -52,6 +44,7 @@ local tonumber = tonumber
 local are_read = reserved_headers.are_read
 local count_decision = metrics.count_decision
 local decide_once = decisions.decide_once
+local emit = upstream_headers.emit
 local ensure_state = request_state.ensure
 local is_decided = request_state.is_decided
 local plan_flags = engines.plan_flags
@@ -59,7 +52,6 @@ local plan_of = decisions.plan
 local record_of = records.of_decision
 local remove_reserved = reserved_headers.remove
 local set_decided = request_state.set_decided
-local set_headers = upstream_headers.set
 local set_variables = variables.set
 
 
@@ -73,11 +65,6 @@ local NOT_OF_AUTHENTICATION = {
 
 
 local changes = ffi.new("uint64_t[1]")
--- Valid until the next call of the library that makes some.
-local lines = ffi.new("rmtls_lines")
-local xfcc_kind = ffi.new("int32_t[1]")
-local xfcc_name = library.buffer(256)
-local xfcc_value = library.buffer(131072)
 
 
 local _M = {}
@@ -123,98 +110,8 @@ local function publish(engine, state, route, plan, decision, refusal)
     end
 
     set_decided(state, number, route or "", not refusal and number ~= 0)
-    state.status = refusal and refusal.status or 0
-end
-
-
--- Whether this request gets the headers of the dialect cloudflare-forwarding.
-local function forwards_this_request(decision, ssl)
-    if decision.forwards ~= FORWARDS_FIRST then
-        return decision.forwards == FORWARDS_YES
-    end
-
-    -- connection_requests, because an internal redirect must not consume the first-request flag.
-    return C.rmtls_connection_is_first(ssl, tonumber(ngx_var.connection_requests) or 1) == OK
-end
-
-
--- Name and value of the XFCC header on a route that forwards, or appends to, the one that the request had; or nil.
-local function xfcc(engine, plan, decision)
-    local received = request_headers.array_of(request_headers.received_pairs())
-    local status = C.rmtls_engine_xfcc(engine.handle, plan, decision, received.array, received.count, xfcc_kind,
-                                       xfcc_name, xfcc_value)
-    if status == NOT_FOUND then
-        return nil
-    end
-
-    if status ~= OK then
-        error(select(2, library.failure("xfcc", status, xfcc_value)))
-    end
-
-    local name, value = library.text(xfcc_name), library.text(xfcc_value)
-    if xfcc_kind[0] == CONST.HEADER_LINE_ALWAYS then
-        return name, value
-    end
-
-    upstream_headers.left_out(xfcc_kind[0], name, value)
-    if xfcc_kind[0] == CONST.HEADER_LINE_TOO_LARGE then
-        return name .. "-Too-Large", "1"
-    end
-end
-
-
--- Sets the upstream headers of an allowed request, or, given a list, appends { name, value } of each to it.
-local function emit(engine, plan, ssl, decision, list)
-    local flags = plan_flags(engine, plan)
-    if engine_lines(engine.handle, decision, lines) ~= OK then
-        error("an allowed request without header lines")
-    end
-
-    if decision.lines_are_new == 1 then
-        upstream_headers.log_left_out(lines)
-    end
-
-    if are_read(engine) then
-        request_headers.seal(true)
-    end
-
-    local forwards = decision.forwards ~= 0 and forwards_this_request(decision, ssl)
-    if list then
-        upstream_headers.append(list, lines, forwards)
-    else
-        set_headers(lines, forwards)
-    end
-
-    if flags == 0 then
-        return
-    end
-
-    if band(flags, PLAN_VARY) ~= 0 then
-        ngx.header["Vary"] = "Client-Cert"
-    end
-
-    if band(flags, PLAN_PRIVATE) ~= 0 then
-        ngx.header["Cache-Control"] = "private"
-    end
-
-    if band(flags, PLAN_XFCC) ~= 0 then
-        local name, value = xfcc(engine, plan, decision)
-        if name and list then
-            list[#list + 1] = { name, value }
-        elseif name then
-            upstream_headers.set_one(name, value)
-        end
-    end
-
-    if band(flags, PLAN_TOKEN) ~= 0 then
-        local claims = token_issuer.claims(engine, plan)
-        if claims and list then
-            upstream_headers.append(list, claims, false)
-        elseif claims then
-            upstream_headers.set(claims, false)
-        end
-
-        token_issuer.set_credentials(engine, plan)
+    if refusal then
+        state.status = refusal.status
     end
 end
 
@@ -273,7 +170,7 @@ local function report(engine, route, decision, refusal, reported, is_counted, in
 
     if not is_counted then
         count_decision(route or "", refusal and refusal.status or 0, decision.verdict,
-                               decision.identity == ANONYMOUS or reported ~= nil and reported.status ~= 421)
+                       decision.identity == ANONYMOUS or reported ~= nil and reported.status ~= 421)
     end
 end
 

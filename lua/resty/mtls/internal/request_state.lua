@@ -159,6 +159,7 @@ function _M.set_decided(state, record, route, is_allowed)
 
     state.location = location_of(get_request())
     state.is_allowed = is_allowed and 1 or 0
+    state.status = 0
     state.is_listed = 0
     state.is_preflight = 0
     if state.record ~= record then

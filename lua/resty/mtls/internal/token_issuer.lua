@@ -5,7 +5,6 @@ local ffi = require "ffi"
 local engine_of_worker = require "resty.mtls.internal.engine"
 local http = require "resty.mtls.internal.net.http"
 local shared_cache = require "resty.mtls.internal.net.shared_cache"
-local upstream_headers = require "resty.mtls.internal.upstream_headers"
 local request_headers = require "resty.mtls.internal.request_headers"
 local library = require "resty.mtls.internal.library"
 local dpop = require "resty.mtls.internal.dpop"
@@ -282,8 +281,8 @@ function _M.pass_without(engine, plan, ssl, decision, why)
 end
 
 
--- The header lines for the claims of the token, an rmtls_lines that is valid until the next decision; nil for a request
--- without a valid token.
+-- The header lines for the claims of the token, an rmtls_lines that is valid until the next decision, and whether they
+-- are new; nil for a request without a valid token.
 function _M.claims(engine, plan)
     local request = request_headers.of_request(options_of(engine, plan).token_header)
     if token_identity.is_without(request) then
@@ -297,11 +296,7 @@ function _M.claims(engine, plan)
         error(select(2, library.failure("claims", status)))
     end
 
-    if claims_are_new[0] == 1 then
-        upstream_headers.log_left_out(claims)
-    end
-
-    return claims
+    return claims, claims_are_new[0] == 1
 end
 
 
