@@ -1,18 +1,16 @@
 -- Access tokens. The engine validates them; this module gives it what it needs from the issuer: its documents
--- (token_documents.lua) and introspection responses.
+-- (token_documents.lua) and introspection responses (token_introspection.lua).
 
 local ffi = require "ffi"
 local engine_of_worker = require "resty.mtls.internal.engine"
-local http = require "resty.mtls.internal.net.http"
 local shared_cache = require "resty.mtls.internal.net.shared_cache"
 local request_headers = require "resty.mtls.internal.request_headers"
 local library = require "resty.mtls.internal.library"
 local dpop = require "resty.mtls.internal.dpop"
-local token_client_certificate = require "resty.mtls.internal.token_client_certificate"
 local token_documents = require "resty.mtls.internal.token_documents"
 local token_identity = require "resty.mtls.internal.token_identity"
+local token_introspection = require "resty.mtls.internal.token_introspection"
 local token_options = require "resty.mtls.internal.token_options"
-local url = require "resty.mtls.internal.net.url"
 local revocation = require "resty.mtls.internal.revocation"
 local shortage = require "resty.mtls.internal.shortage"
 local CONST = require "resty.mtls.internal.cdef"
@@ -21,7 +19,6 @@ local CONST = require "resty.mtls.internal.cdef"
 local C = library.C
 local OK = CONST.OK
 local options_of = token_options.of
-local origin_of = token_options.origin_of
 local PASS = CONST.TOKEN_PASS
 local NO_TOKEN = CONST.TOKEN_NO_TOKEN
 local REFUSED = CONST.TOKEN_REFUSED
@@ -32,21 +29,15 @@ local NO_PLAN = 0xffffffff
 local DPOP_OFF = CONST.DPOP_OFF
 local DPOP_STRICT = CONST.DPOP_STRICT
 local USE_DPOP_NONCE = "use_dpop_nonce"
-local JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 local band = bit.band
 local clear_header = ngx.req.clear_header
 local error = error
 local ngx = ngx
 local ngx_time = ngx.time
 local set_header = ngx.req.set_header
-local tostring = tostring
 
 
--- Bytes of an introspection response.
-local MAX_RESPONSE = 262144
 local GENERATION = "token_issuer:generation"
--- Seconds for which concurrent requests with the same token share an introspection response.
-local INTROSPECTION_TTL = 1
 -- How often one token is validated: keys, introspection and revocation are fetched at most twice each.
 local MAX_VALIDATIONS = 6
 
@@ -75,104 +66,6 @@ local function scheme_and_token(request)
     end
 
     return scheme, token
-end
-
-
--- The introspection response for the token of this request, or nil, an error and its kind. Yields.
-local function introspect(engine, plan, options, dict, token)
-    local endpoint = token_options.text_of(engine, plan, CONST.TOKEN_TEXT_INTROSPECTION_ENDPOINT)
-    if not endpoint then
-        return nil, options.issuer .. " names no introspection endpoint"
-    end
-
-    local body = "token=" .. ngx.escape_uri(token) .. "&token_type_hint=access_token"
-    local lines = {}
-    if options.client_auth == CONST.CLIENT_AUTH_BASIC then
-        lines.Authorization = "Basic " .. ngx.encode_base64(ngx.escape_uri(options.client_id) .. ":"
-                                                            .. ngx.escape_uri(options.client_secret or ""))
-    else
-        body = body .. "&client_id=" .. ngx.escape_uri(options.client_id)
-        if options.client_auth == CONST.CLIENT_AUTH_PRIVATE_KEY then
-            local assertion, err = library.read("client assertion", function(out)
-                return C.rmtls_engine_client_assertion(engine.handle, plan, ngx_time(), out)
-            end)
-            if not assertion then
-                return nil, err or "no key for a client assertion"
-            end
-
-            body = body .. "&client_assertion_type=" .. ngx.escape_uri(JWT_BEARER) .. "&client_assertion=" .. assertion
-
-        elseif options.client_auth == CONST.CLIENT_AUTH_POST then
-            body = body .. "&client_secret=" .. ngx.escape_uri(options.client_secret or "")
-        end
-    end
-
-    local failure_scope = options.failure_scope
-    local certificate
-    if options.client_auth == CONST.CLIENT_AUTH_TLS then
-        if endpoint:sub(1, 8) ~= "https://" then
-            return nil, url.without_query(endpoint) .. ": expected https for tls_client_auth"
-        end
-
-        certificate = options.client_certificate
-        if not certificate then
-            local err
-            certificate, err = token_client_certificate.read(engine, plan)
-            if not certificate then
-                return nil, err
-            end
-
-            options.client_certificate = certificate
-        end
-
-        -- A server that refuses this certificate may accept another one.
-        failure_scope = failure_scope .. tostring(options.introspection_ssl_verify) .. " " .. certificate.digest .. " "
-    end
-
-    -- The id is a digest of the token and of all options on which the response depends.
-    local key = options.scope .. "introspection:" .. ngx.encode_base64(ffi.string(result.id, 32))
-    local opts = { host = endpoint, options = failure_scope, timeout = options.timeout }
-    local value, err, kind = shared_cache.get(dict, key, opts, function()
-        local found, why, what, unusable = http.request {
-            url = endpoint,
-            origin = origin_of(options, endpoint),
-            method = "POST",
-            body = body,
-            content_type = "application/x-www-form-urlencoded",
-            headers = lines,
-            accept = "application/json",
-            gzip = true,
-            max_bytes = MAX_RESPONSE,
-            ssl_verify = options.introspection_ssl_verify,
-            client_certificate = certificate,
-            timeout = options.timeout,
-            kind = "token",
-        }
-        -- Not a failure of the host: other tokens must still be introspected.
-        if unusable and not what then
-            return why, 0
-        end
-
-        if not found then
-            return nil, why, what
-        end
-
-        -- Some servers send 201 to every POST.
-        if found.status ~= 200 and found.status ~= 201 then
-            return "status " .. found.status, 0
-        end
-
-        return "200:" .. found.body, INTROSPECTION_TTL
-    end)
-    if not value then
-        return nil, err, kind
-    end
-
-    if value:sub(1, 4) ~= "200:" then
-        return nil, endpoint .. ": " .. value
-    end
-
-    return value:sub(5)
 end
 
 
@@ -375,7 +268,7 @@ function _M.check(engine, route, plan, ssl, dict)
 
         elseif decision == NEEDS_INTROSPECTION then
             local _, token = scheme_and_token(request)
-            local found, err, kind = introspect(engine, plan, options, dict, token)
+            local found, err, kind = token_introspection.introspect(engine, plan, options, dict, token, result.id)
             if C.rmtls_engine_epoch(engine.handle) ~= epoch then
                 return nil
             end
