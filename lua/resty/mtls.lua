@@ -17,6 +17,7 @@ local crl_updates = require "resty.mtls.internal.crl_updates"
 local engine = require "resty.mtls.internal.engine"
 local fleet = require "resty.mtls.internal.fleet"
 local http = require "resty.mtls.internal.net.http"
+local init_options = require "resty.mtls.internal.init_options"
 local request_headers = require "resty.mtls.internal.request_headers"
 local library = require "resty.mtls.internal.library"
 local metrics = require "resty.mtls.internal.metrics"
@@ -56,188 +57,6 @@ local start_crl_updates = crl_updates.start
 
 local _M = {
     _VERSION = library._VERSION,
-}
-
-
-local function check_cidrs(name, value, allow_unix)
-    if type(value) ~= "table" then
-        error("mtls.init: " .. name .. " must be a table of CIDRs, got " .. type(value), 4)
-    end
-
-    local set, err = cidr.parse(value, allow_unix)
-    if not set then
-        error("mtls.init: " .. name .. err, 4)
-    end
-end
-
-
-local function cidrs(name, value)
-    check_cidrs(name, value)
-end
-
-
-local function peers(name, value)
-    check_cidrs(name, value, true)
-end
-
-
-local function is_text(value)
-    return type(value) == "string" and value ~= "" and not value:find("%c")
-end
-
-
-local function is_boolean(value)
-    return type(value) == "boolean"
-end
-
-
--- Of the option redis: what a field must be, and its test.
-local REDIS_FIELDS = {
-    host = { "a name or an address", is_text },
-    port = { "a port", function(value)
-        return type(value) == "number" and value >= 1 and value <= 65535 and value % 1 == 0
-    end },
-    unix = { "an absolute path", function(value)
-        return is_text(value) and value:sub(1, 1) == "/"
-    end },
-    username = { "text on one line", is_text },
-    password = { "text on one line", is_text },
-    ssl = { "a boolean", is_boolean },
-    ssl_verify = { "a boolean", is_boolean },
-    database = { "a number of at least 0", function(value)
-        return type(value) == "number" and value >= 0 and value % 1 == 0
-    end },
-    prefix = { "text of at most 128 bytes on one line", function(value)
-        return is_text(value) and #value <= 128
-    end },
-    required = { "a boolean", is_boolean },
-    unblock_key = { "text of at least 32 bytes", function(value)
-        return type(value) == "string" and #value >= 32
-    end },
-}
-
-
-local function is_absolute_path(value)
-    return type(value) == "string" and value:sub(1, 1) == "/"
-end
-
-
-local function is_whole(value, max)
-    return type(value) == "number" and value >= 1 and value <= max and value % 1 == 0
-end
-
-
--- Of the option certificate_spool: what a field must be, and its test.
-local SPOOL_FIELDS = {
-    directory = { "an absolute path of a directory", is_absolute_path },
-    max_certificates = { "a whole number from 1 to 1000000", function(value)
-        return is_whole(value, 1000000)
-    end },
-    max_bytes = { "a whole number from 1 to 1099511627776", function(value)
-        return is_whole(value, 2 ^ 40)
-    end },
-}
-
-
-local function check_fields(name, value, known_fields)
-    for field, given in pairs(value) do
-        local known = known_fields[field]
-        if not known then
-            local fields = {}
-            for known_field in pairs(known_fields) do
-                fields[#fields + 1] = known_field
-            end
-
-            table.sort(fields)
-            error("mtls.init: " .. name .. ": unknown option '" .. tostring(field) .. "', expected one of "
-                  .. table.concat(fields, ", "), 4)
-        end
-
-        -- The value may be a secret.
-        if not known[2](given) then
-            error("mtls.init: " .. name .. ": " .. field .. " must be " .. known[1], 4)
-        end
-    end
-end
-
-
-local OPTIONS = {
-    redis = function(name, value)
-        if type(value) ~= "table" then
-            error("mtls.init: " .. name .. " must be a table of options, got " .. type(value), 3)
-        end
-
-        check_fields(name, value, REDIS_FIELDS)
-        if (value.host == nil) == (value.unix == nil) then
-            error("mtls.init: " .. name .. " must have host or unix, and not both", 3)
-        end
-
-        if value.username and not value.password then
-            error("mtls.init: " .. name .. ": username needs a password", 3)
-        end
-    end,
-
-    policy = function(name, value)
-        if type(value) ~= "string" and type(value) ~= "table" then
-            error("mtls.init: " .. name .. " must be a path, a list of paths or a table, got " .. type(value), 3)
-        end
-
-        for index, path in ipairs(type(value) == "table" and value or {}) do
-            if type(path) ~= "string" or path == "" then
-                error("mtls.init: " .. name .. "[" .. index .. "] must be a path, got "
-                      .. (path == "" and "''" or type(path)), 3)
-            end
-        end
-    end,
-
-    trusted_ips = peers,
-    fetch_allow = cidrs,
-
-    watch = function(name, value)
-        if value ~= false and (type(value) ~= "number" or not (value > 0 and value <= 86400)) then
-            error("mtls.init: " .. name .. " must be a number of seconds over 0 and up to 86400, or false", 3)
-        end
-    end,
-
-    session_tickets = function(name, value)
-        if type(value) ~= "boolean" and value ~= "auto" then
-            error("mtls.init: " .. name .. " must be a boolean or 'auto', got "
-                  .. (type(value) == "string" and "'" .. value .. "'" or type(value)), 3)
-        end
-    end,
-
-    certificate_spool = function(name, value)
-        if type(value) == "table" then
-            check_fields(name, value, SPOOL_FIELDS)
-            if not value.directory then
-                error("mtls.init: " .. name .. " must have directory", 3)
-            end
-
-        elseif not is_absolute_path(value) then
-            error("mtls.init: " .. name .. " must be an absolute path of a directory or a table of options, got "
-                  .. (type(value) == "string" and "'" .. value .. "'" or type(value)), 3)
-        end
-    end,
-
-    state_dir = function(name, value)
-        if not is_absolute_path(value) then
-            error("mtls.init: " .. name .. " must be an absolute path of a directory, got "
-                  .. (type(value) == "string" and "'" .. value .. "'" or type(value)), 3)
-        end
-    end,
-
-    refusals = function(name, value)
-        if value ~= "json" and value ~= "nginx" then
-            error("mtls.init: " .. name .. " must be 'json' or 'nginx', got "
-                  .. (type(value) == "string" and "'" .. value .. "'" or type(value)), 3)
-        end
-    end,
-
-    shared_dict = function(name, value)
-        if type(value) ~= "string" then
-            error("mtls.init: " .. name .. " must be a string, got " .. type(value), 3)
-        end
-    end,
 }
 
 
@@ -295,28 +114,9 @@ function _M.init(opts)
         error("mtls.init: call it in init_by_lua*, and mtls.reload later", 2)
     end
 
-    if type(opts) ~= "table" then
-        error("mtls.init: expected a table of options, got " .. type(opts), 2)
-    end
-
-    for name, value in pairs(opts) do
-        local check = OPTIONS[name]
-        if not check then
-            local known = {}
-            for option in pairs(OPTIONS) do
-                known[#known + 1] = option
-            end
-
-            table.sort(known)
-            error("mtls.init: unknown option '" .. tostring(name) .. "', expected one of "
-                  .. table.concat(known, ", "), 2)
-        end
-
-        check(name, value)
-    end
-
-    if not opts.policy then
-        error("mtls.init: option policy is missing", 2)
+    local wrong = init_options.check(opts)
+    if wrong then
+        error("mtls.init: " .. wrong, 2)
     end
 
     local current = assert(engine.new())
