@@ -15,7 +15,9 @@ our $Config = <<'_EOC_';
             local monotonic_clock = require "resty.mtls.internal.monotonic_clock"
             local real_monotonic, passed = monotonic_clock.now, 0
             monotonic_clock.now = function() return real_monotonic() + passed end
-            -- The module keeps the clock functions that it found when it was loaded.
+            -- The modules keep the clock functions that they found when they were loaded.
+            package.loaded["resty.mtls.internal.net.lease"] = nil
+            package.loaded["resty.mtls.internal.net.worker_store"] = nil
             package.loaded["resty.mtls.internal.net.shared_cache"] = nil
             shared_cache = require "resty.mtls.internal.net.shared_cache"
             local calls = 0
@@ -43,8 +45,8 @@ our $Config = <<'_EOC_';
             ask("value", 60)
             -- The lease of a holder that is gone ends after 3 seconds of the monotonic clock, whatever its expiry is.
             ngx.shared.clock:flush_all()
-            local lease = ("%015d %010d %010d"):format(monotonic_clock.now() - 3001, 1, 1)
-            ngx.shared.clock:set("fetch:lease:key", lease, 86400, math.floor(real.now()) + 86400)
+            local lease = ngx.worker.pid() .. ":1.1:" .. monotonic_clock.now() - 3001
+            ngx.shared.clock:set("lease:fetch:key", lease, 86400)
             ask("value", 60)
             ngx.now, ngx.time, monotonic_clock.now = real.now, real.time, real_monotonic
         }

@@ -20,7 +20,7 @@ our $Config = $TestRevocation::Config . <<'_EOC_';
         content_by_lua_block {
             local count = 0
             for _, key in ipairs(ngx.shared.mtls:get_keys(0)) do
-                count = count + (key:find("^fetch:lease:") and 1 or 0)
+                count = count + (key:find("^lease:fetch:") and 1 or 0)
             end
             ngx.say(count)
         }

@@ -28,7 +28,7 @@ int kill(int pid, int signal);
 local ESRCH = 3
 -- Milliseconds
 local ALIVE_FOR = 3000
--- Seconds after which an entry disappears by itself, by the wall clock; for names that are never used again.
+-- Seconds
 local ENTRY_TTL = 86400
 -- Seconds for which the takeover of a dead lease is recorded. Two workers that saw the same dead lease compete by it.
 local TAKEOVER_TTL = 10
@@ -86,14 +86,15 @@ end
 
 
 -- Takes the lease of a name: a lease; or nil when another holder has it, or nil and an error when the dictionary has
--- no room. Two calls in one worker are two holders.
-function _M.take(dict, name)
+-- no room. Two calls in one worker are two holders. ttl: seconds after which an entry that is not renewed disappears,
+-- by the wall clock (default a day); for names that are never used again.
+function _M.take(dict, name, ttl)
     local key = PREFIX .. name
     taken = taken + 1
     -- The time, because another process may get the same id later.
     local owner = ngx.worker.pid() .. ":" .. taken .. "." .. now()
-    local lease = setmetatable({ dict = dict, key = key, owner = owner }, mt)
-    local added, err = dict:safe_add(key, value_of(owner), ENTRY_TTL)
+    local lease = setmetatable({ dict = dict, key = key, owner = owner, ttl = ttl or ENTRY_TTL }, mt)
+    local added, err = dict:safe_add(key, value_of(owner), lease.ttl)
     if added then
         return lease
     end
@@ -115,7 +116,7 @@ function _M.take(dict, name)
     end
 
     local ok
-    ok, err = dict:safe_set(key, value_of(owner), ENTRY_TTL)
+    ok, err = dict:safe_set(key, value_of(owner), lease.ttl)
     if not ok then
         return nil, err
     end
@@ -136,10 +137,11 @@ function _M:renew()
 
     if not value then
         -- It was evicted or deleted.
-        return self.dict:safe_add(self.key, value_of(self.owner), ENTRY_TTL) == true
+        return self.dict:safe_add(self.key, value_of(self.owner), self.ttl) == true
     end
 
-    return self.dict:safe_set(self.key, value_of(self.owner), ENTRY_TTL) == true
+    -- The value has the length of the one before, so that it needs no room.
+    return self.dict:safe_set(self.key, value_of(self.owner), self.ttl) == true
 end
 
 

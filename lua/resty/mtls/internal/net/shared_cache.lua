@@ -3,20 +3,21 @@
 --
 --     local value, err = shared_cache.get("mtls", key, { host = host }, fetch)    -- access_by_lua*, timers
 --
--- A flight runs in a timer, so that it does not end with the request that started it. It has a lease in the
--- dictionary, which its worker renews every second: when the worker dies or is stuck, another takes the lease over
--- after three seconds, whatever the time-out of the fetch is. Leases and failures have times of the monotonic clock,
--- so a change of the time of day does not prolong them.
+-- A flight runs in a timer, so that it does not end with the request that started it. It has a lease (lease.lua), which
+-- its worker renews every second: when the worker dies or is stuck, another takes the lease over, whatever the time-out
+-- of the fetch is. Marks of failures have times of the monotonic clock, so a change of the time of day does not prolong
+-- them.
 --
 -- After a failure, the host is not tried again for 5 seconds, and then by one flight at a time until it answers.
 -- Where the dictionary is missing or full, a worker keeps the value for itself.
 
-local lrucache = require "resty.lrucache"
+local lease = require "resty.mtls.internal.net.lease"
 local metrics = require "resty.mtls.internal.metrics"
 local monotonic_clock = require "resty.mtls.internal.monotonic_clock"
 local options = require "resty.mtls.internal.options"
 local semaphore = require "ngx.semaphore"
 local shortage = require "resty.mtls.internal.shortage"
+local worker_store = require "resty.mtls.internal.net.worker_store"
 
 
 local concat = table.concat
@@ -30,7 +31,6 @@ local ngx_log = ngx.log
 local ngx_now = ngx.now
 local ngx_sleep = ngx.sleep
 local pcall = pcall
-local setmetatable = setmetatable
 local tonumber = tonumber
 local tostring = tostring
 local type = type
@@ -40,15 +40,12 @@ local WARN = ngx.WARN
 
 -- Milliseconds
 local TIMEOUT = 30000
--- A lease that was not renewed for so long has no live holder.
-local LEASE_DEAD = 3000
 local FAILED_FOR = 5000
 local SUSPECT_FOR = 60000
 -- Seconds
 local RENEW = 1
--- Seconds after which the dictionary may drop a lease, a take-over and a mark of failure. Their own times decide.
+-- Seconds after which the dictionary may drop a lease and a mark of failure. Their own times decide.
 local LEASE_TTL = 60
-local TAKE_OVER_TTL = 10
 local MARK_TTL = 120
 local MAX_REFRESH_AHEAD = 3600
 local MIN_POLL = 0.001
@@ -57,7 +54,6 @@ local MAX_POLL = 0.1
 local CLOCK_TOLERANCE = 1
 -- Seconds in which a timer without delay must have started.
 local START_WAIT = 0.05
-local WORKER_ENTRIES = 1000
 -- Expired values that are removed in one go.
 local MAX_FLUSHED = 100
 
@@ -78,60 +74,6 @@ local _M = {
 }
 
 
--- A store of this worker with the methods of a shared dictionary that are used here.
-local WorkerStore = {}
-WorkerStore.__index = WorkerStore
-
-
-function WorkerStore:get(key)
-    local entry = self.cache:get(key)
-    if entry then
-        return entry.value, entry.flags
-    end
-end
-
-
-function WorkerStore:ttl(key)
-    local entry = self.cache:get(key)
-
-    return entry and entry.ends - ngx_now()
-end
-
-
-function WorkerStore:set(key, value, ttl, flags)
-    self.cache:set(key, { value = value, flags = flags, ends = ngx_now() + ttl }, ttl)
-
-    return true
-end
-
-
-WorkerStore.safe_set = WorkerStore.set
-
-
-function WorkerStore:safe_add(key, value, ttl, flags)
-    if self.cache:get(key) then
-        return false, "exists"
-    end
-
-    return self:set(key, value, ttl, flags)
-end
-
-
-function WorkerStore:delete(key)
-    self.cache:delete(key)
-end
-
-
-function WorkerStore.flush_expired()
-    return 0
-end
-
-
-local function new_worker_store()
-    return setmetatable({ cache = lrucache.new(WORKER_ENTRIES) }, WorkerStore)
-end
-
-
 local stores = {}
 local warned = {}
 
@@ -150,7 +92,7 @@ end
 local function store_of(name)
     local store = stores[name]
     if not store then
-        local worker = new_worker_store()
+        local worker = worker_store.new()
         store = { name = name, shared = ngx.shared[name] or worker, worker = worker, flights = {} }
         stores[name] = store
         if store.shared == worker then
@@ -299,7 +241,7 @@ end
 local function keys_of(key, opts)
     local keys = marks_of((opts.host or key) .. (opts.options or ""))
     keys.value = VALUE_PREFIX .. key
-    keys.lease = "fetch:lease:" .. key
+    keys.lease = "fetch:" .. key
 
     return keys
 end
@@ -310,72 +252,19 @@ local function too_soon(err)
 end
 
 
-local leases = 0
-
-
--- The text of a lease, always of the same length: a renewal then needs no room in the dictionary.
-local function lease_text(owner)
-    return ("%015d %s"):format(monotonic(), owner)
-end
-
-
--- Whether the holder of a lease renews it.
-local function is_alive(text)
-    local age = monotonic() - tonumber(text:sub(1, 15))
-
-    return age < LEASE_DEAD and age > -LEASE_DEAD
-end
-
-
--- Takes the lease of a key. Returns { store, key, owner }, or nil when another flight has it. Where the dictionary is
--- too full for a lease, the flights of one worker share one, so that the fetch still happens.
+-- Takes the lease of a key, or returns nil when another flight has it. Where the dictionary is too full for a lease,
+-- the flights of one worker share one, so that the fetch still happens.
 local function take_lease(store, keys)
-    leases = leases + 1
-    local owner = ("%010d %010d"):format(ngx.worker.pid(), leases % 1e10)
-    local written = floor(ngx_now())
-    local place = store.shared
-    local text = lease_text(owner)
-    local taken, err = place:safe_add(keys.lease, text, LEASE_TTL, written)
-    if not taken and err ~= "exists" then
-        place = store.worker
-        taken = place:safe_add(keys.lease, text, LEASE_TTL, written)
+    local taken, err = lease.take(store.shared, keys.lease, LEASE_TTL)
+    if err then
+        taken = lease.take(store.worker, keys.lease, LEASE_TTL)
     end
 
-    if not taken then
-        local held = place:get(keys.lease)
-        if held and is_alive(held) then
-            return nil
-        end
-
-        if held then
-            -- Of the workers that see this dead lease, one takes it over.
-            local _, why = place:safe_add(keys.lease .. "/" .. held, true, TAKE_OVER_TTL, written)
-            if why == "exists" then
-                return nil
-            end
-
-            metrics.count("lease_takeovers_total")
-            place:set(keys.lease, text, LEASE_TTL, written)
-        elseif not place:safe_add(keys.lease, text, LEASE_TTL, written) then
-            return nil
-        end
+    if taken and taken.taken_over then
+        metrics.count("lease_takeovers_total")
     end
 
-    return { place = place, key = keys.lease, owner = owner }
-end
-
-
-local function holds(lease)
-    local text = lease.place:get(lease.key)
-
-    return text and text:sub(17) == lease.owner
-end
-
-
-local function release(lease)
-    if holds(lease) then
-        lease.place:delete(lease.key)
-    end
+    return taken
 end
 
 
@@ -384,25 +273,20 @@ local function renew(flight)
     while true do
         ngx_sleep(RENEW)
         flight.beat = monotonic()
-        local lease = flight.lease
-        if holds(lease) then
-            lease.place:set(lease.key, lease_text(lease.owner), LEASE_TTL, floor(ngx_now()))
-        end
+        flight.lease:renew()
     end
 end
 
 
 -- Whether a flight holds the lease of a key, in any worker.
 local function is_held(store, keys)
-    local text = store.shared:get(keys.lease) or store.worker:get(keys.lease)
-
-    return text and is_alive(text)
+    return lease.holder_alive(store.shared, keys.lease) or lease.holder_alive(store.worker, keys.lease)
 end
 
 
 -- Ends a flight, and wakes those that wait for it. lost: it has not fetched.
 local function finish(store, keys, flight, lost)
-    release(flight.lease)
+    flight.lease:release()
     flight.done, flight.lost = true, lost
     if store.flights[keys.value] == flight then
         store.flights[keys.value] = nil
@@ -459,7 +343,7 @@ local function run_flight(store, keys, flight, fetch)
     end
 
     if detail and detail > 0 then
-        store_value(store, keys.value, value, detail, kind, flight.lease.place == store.shared)
+        store_value(store, keys.value, value, detail, kind, flight.lease.dict == store.shared)
     end
 
     clear_failure(store, keys.suspect)
@@ -489,12 +373,12 @@ end
 
 -- A new flight for a key, if nobody else has its lease.
 local function new_flight(store, keys, timeout)
-    local lease = take_lease(store, keys)
-    if not lease then
+    local taken = take_lease(store, keys)
+    if not taken then
         return nil
     end
 
-    local flight = { lease = lease, beat = monotonic(), semaphore = semaphore.new(), timeout = timeout * 1000 }
+    local flight = { lease = taken, beat = monotonic(), semaphore = semaphore.new(), timeout = timeout * 1000 }
     store.flights[keys.value] = flight
 
     return flight
@@ -595,7 +479,7 @@ function _M.get(dict_name, key, opts, fetch)
             return nil, "shared_cache.get: " .. too_soon(err)
         end
 
-        if flight and not flight.done and flight.beat + LEASE_DEAD < monotonic() then
+        if flight and not flight.done and flight.beat + lease.ALIVE_FOR < monotonic() then
             -- Its timer never ran, or its worker was stuck.
             flight = nil
         end
@@ -618,7 +502,7 @@ function _M.get(dict_name, key, opts, fetch)
                 return nil, "shared_cache.get: timeout while another request fetches this value"
             end
 
-            if now >= deadline + 2 * LEASE_DEAD then
+            if now >= deadline + 2 * lease.ALIVE_FOR then
                 return nil, "shared_cache.get: no fetch of this value ended", SHORTAGE
             end
         end
