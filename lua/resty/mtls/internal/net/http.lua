@@ -13,29 +13,24 @@
 local address_guard = require "resty.mtls.internal.net.address_guard"
 local cidr = require "resty.mtls.internal.net.cidr"
 local dns = require "resty.mtls.internal.net.dns"
-local library = require "resty.mtls.internal.library"
+local http_reader = require "resty.mtls.internal.net.http_reader"
 local metrics = require "resty.mtls.internal.metrics"
 local options = require "resty.mtls.internal.options"
 local shortage = require "resty.mtls.internal.shortage"
+local tcp = require "resty.mtls.internal.net.tcp"
 local url = require "resty.mtls.internal.net.url"
 
 
 local concat = table.concat
 local error = error
 local find = string.find
-local floor = math.floor
 local get_phase = ngx.get_phase
 local ipairs = ipairs
-local lower = string.lower
 local md5 = ngx.md5
-local min = math.min
 local ngx_now = ngx.now
-local ngx_sleep = ngx.sleep
 local pairs = pairs
 local printable = url.printable
 local sub = string.sub
-local tcp = ngx.socket.tcp
-local tonumber = tonumber
 local tostring = tostring
 local type = type
 
@@ -43,21 +38,11 @@ local type = type
 local TIMEOUT = 30000
 local MAX_BYTES = 65536
 local MAX_REDIRECTS = 3
-local MAX_HEADER = 16384
-local MAX_CHUNK_LINE = 256
-local MAX_INTERIM = 5
-local MAX_ADDRESSES = 4
--- Most bytes of one receive, and the bytes after which other requests of the worker get a turn.
-local RECEIVE_SIZE = 16384
-local MAX_BURST = 131072
 -- A connection pool that stays empty: on a connection kept alive by other code, the server may not have been
 -- verified.
 local POOL = { pool = "resty.mtls.internal.net.http" }
 
-local C = library.C
 local SHORTAGE = shortage.KIND
--- The error of a cosocket at a time-out. Errors of http.request() end with it.
-local TIMED_OUT = "timeout"
 
 local PHASES = { rewrite = true, access = true, content = true, timer = true }
 local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
@@ -109,393 +94,23 @@ function _M.cache_scope()
 end
 
 
--- Sets the time-out of the next operation to the time that is left. Returns true, or nil and an error.
-local function set_timeout(conn)
-    local left = floor((conn.deadline - ngx_now()) * 1000)
-    if left < 1 then
-        return nil, TIMED_OUT
-    end
-
-    conn.sock:settimeout(left)
-
-    return true
-end
-
-
-local function send(conn, data)
-    local ok, err = set_timeout(conn)
-    if ok then
-        ok, err = conn.sock:send(data)
-        conn.shortage = conn.shortage or not ok and shortage.of(err)
-    end
-
-    return ok, err
-end
-
-
--- Receives more bytes into the buffer. It is the only function that reads from the socket. receiveany() takes
--- all bytes that are there, so that none stays in the cosocket's own buffer, and returns after the first
--- one, so that a slow peer meets the deadline.
-local function receive_more(conn)
-    if conn.burst >= MAX_BURST then
-        conn.burst = 0
-        -- On nginx without OpenResty's patches, sleep(0) returns before the event loop polls any socket.
-        ngx_sleep(0.001)
-    end
-
-    local ok, err = set_timeout(conn)
-    if not ok then
-        return nil, err
-    end
-
-    local data
-    data, err = conn.sock:receiveany(RECEIVE_SIZE)
-    if not data then
-        conn.shortage = conn.shortage or shortage.of(err)
-
-        return nil, err
-    end
-
-    conn.burst = conn.burst + #data
-    conn.buffer = conn.position > #conn.buffer and data or sub(conn.buffer, conn.position) .. data
-    conn.position = 1
-
-    return true
-end
-
-
--- Reads up to and including `mark`. Returns what precedes it, or nil and an error.
-local function read_until(conn, mark, limit, what)
-    while true do
-        local first, last = find(conn.buffer, mark, conn.position, true)
-        local size = (first or #conn.buffer + 1) - conn.position
-        -- While the mark is not found, all but its last byte may be in the buffer.
-        if size > (first and limit or limit + #mark - 1) then
-            return nil, what .. " is over " .. limit .. " bytes"
-        end
-
-        if first then
-            local text = sub(conn.buffer, conn.position, first - 1)
-            conn.position = last + 1
-            return text
-        end
-
-        local ok, err = receive_more(conn)
-        if not ok then
-            return nil, err == "closed" and "connection closed within the " .. what or err
-        end
-    end
-end
-
-
--- Keeps a part of the body, or passes it on where the caller takes it.
-local function add_part(conn, parts, part)
-    if conn.sink then
-        conn.sink(part)
-    else
-        parts[#parts + 1] = part
-    end
-end
-
-
--- Appends the next n bytes to parts.
-local function read_bytes(conn, n, parts)
-    while n > 0 do
-        if conn.position > #conn.buffer then
-            local ok, err = receive_more(conn)
-            if not ok then
-                return nil, err == "closed" and "connection closed within the body" or err
-            end
-        end
-
-        local part = sub(conn.buffer, conn.position, conn.position + n - 1)
-        conn.position = conn.position + #part
-        n = n - #part
-        add_part(conn, parts, part)
-    end
-
-    return true
-end
-
-
-local function too_large(conn, max_bytes)
-    conn.unusable = true
-
-    return "body is over " .. max_bytes .. " bytes"
-end
-
-
-local function read_chunked(conn, max_bytes)
-    local too_much_framing = "body has more chunk framing than is allowed for " .. max_bytes .. " bytes"
-    local parts, size = {}, 0
-    -- Bytes of chunk sizes, extensions and trailers, which are limited separately from those of the body.
-    local framing = MAX_HEADER + floor(max_bytes / 4)
-
-    while true do
-        local line, err = read_until(conn, "\r\n", MAX_CHUNK_LINE, "chunk size")
-        if not line then
-            return nil, err
-        end
-
-        local digits = line:match("^(%x+)[ \t]*$") or line:match("^(%x+)[ \t]*;")
-        if not digits then
-            return nil, "chunk size '" .. printable(line) .. "' is malformed"
-        end
-
-        framing = framing - #line - 4
-        if framing < 0 then
-            return nil, too_much_framing
-        end
-
-        digits = digits:gsub("^0+", "")
-        if #digits > 8 then
-            return nil, too_large(conn, max_bytes)
-        end
-
-        local n = tonumber("0" .. digits, 16)
-        size = size + n
-        if size > max_bytes then
-            return nil, too_large(conn, max_bytes)
-        end
-
-        if n == 0 then
-            break
-        end
-
-        local ok
-        ok, err = read_bytes(conn, n, parts)
-        if not ok then
-            return nil, err
-        end
-
-        local ending
-        ending, err = read_until(conn, "\r\n", 0, "chunk")
-        if not ending then
-            return nil, err == "chunk is over 0 bytes" and "chunk is longer than its size" or err
-        end
-    end
-
-    repeat
-        local line, err = read_until(conn, "\r\n", MAX_HEADER, "trailer")
-        if not line then
-            return nil, err
-        end
-
-        framing = framing - #line - 2
-        if framing < 0 then
-            return nil, too_much_framing
-        end
-    until line == ""
-
-    return concat(parts)
-end
-
-
-local function read_to_end(conn, max_bytes)
-    local parts, size = {}, 0
-    while true do
-        local part = sub(conn.buffer, conn.position)
-        conn.position = #conn.buffer + 1
-        size = size + #part
-        if size > max_bytes then
-            return nil, too_large(conn, max_bytes)
-        end
-
-        add_part(conn, parts, part)
-        local ok, err = receive_more(conn)
-        if err == "closed" then
-            return concat(parts)
-        end
-
-        if not ok then
-            return nil, err
-        end
-    end
-end
-
-
--- The status and the header (names in lower case, repeated ones joined); or nil and an error.
-local function read_header(conn)
-    local head, err = read_until(conn, "\r\n\r\n", MAX_HEADER, "header")
-    if not head then
-        return nil, err
-    end
-
-    local first, rest = (head .. "\r\n"):match("^(.-)\r\n(.*)$")
-    local version, status, reason = first:match("^HTTP/1%.([01]) ([1-5]%d%d)(.*)$")
-    if not version or not find(reason, "^$") and not find(reason, "^ [^%c]*$") then
-        return nil, "response begins with '" .. printable(first) .. "', expected HTTP/1.0 or HTTP/1.1 and a status"
-    end
-
-    local headers = {}
-    for line in rest:gmatch("(.-)\r\n") do
-        local name, value = line:match("^([%w!#$%%&'*+.^_`|~-]+):[ \t]*(.-)[ \t]*$")
-        if not name or find(value, "[%z\r\n]") then
-            return nil, "header line '" .. printable(line) .. "' is malformed"
-        end
-
-        name = lower(name)
-        headers[name] = headers[name] and headers[name] .. ", " .. value or value
-    end
-
-    return tonumber(status), headers, version
-end
-
-
--- The body without its content coding, or nil and an error. Servers send gzip even if it was not requested.
-local function decode(conn, body, coding, max_bytes)
-    if coding ~= "gzip" and coding ~= "x-gzip" or body == "" then
-        return body
-    end
-
-    local message = library.buffer(256)
-    local decoded, err = library.read("gzip", function(out)
-        return C.rmtls_gzip_decode(body, #body, max_bytes, out, message)
-    end)
-    if not decoded then
-        conn.unusable = true
-
-        return nil, message.len > 0 and library.text(message) or err
-    end
-
-    return decoded
-end
-
-
-local function read_body(conn, status, headers, version, max_bytes)
-    if status == 204 or status == 304 then
-        return ""
-    end
-
-    local length = headers["content-length"]
-    local coding = headers["transfer-encoding"]
-    if coding then
-        if lower(coding) ~= "chunked" or version ~= "1" then
-            return nil, "transfer-encoding '" .. printable(coding) .. "' in HTTP/1." .. version
-                        .. " is not supported, expected chunked in HTTP/1.1"
-        end
-
-        if length then
-            return nil, "header has both content-length and transfer-encoding"
-        end
-
-        return read_chunked(conn, max_bytes)
-    end
-
-    if not length then
-        return read_to_end(conn, max_bytes)
-    end
-
-    if not find(length, "^%d+$") then
-        return nil, "content-length '" .. printable(length) .. "' is no number"
-    end
-
-    local n = tonumber(length)
-    if n > max_bytes then
-        return nil, too_large(conn, max_bytes)
-    end
-
-    local parts = {}
-    local ok, err = read_bytes(conn, n, parts)
-    if not ok then
-        return nil, err
-    end
-
-    return concat(parts)
-end
-
-
-local function read_response(conn, max_bytes, sink)
-    for _ = 1, MAX_INTERIM do
-        local status, headers, version = read_header(conn)
-        if not status then
-            return nil, headers
-        end
-
-        if status == 101 then
-            return nil, "response switches protocols"
-        end
-
-        if status >= 200 then
-            local content_coding = lower(headers["content-encoding"] or "identity")
-            if content_coding ~= "identity" and content_coding ~= "gzip" and content_coding ~= "x-gzip" then
-                return nil, "content-encoding '" .. printable(content_coding) .. "' was not requested"
-            end
-
-            conn.sink = status == 200 and content_coding == "identity" and sink or nil
-            local body, err = read_body(conn, status, headers, version, max_bytes)
-            if body then
-                body, err = decode(conn, body, content_coding, max_bytes)
-            end
-
-            if not body then
-                return nil, err
-            end
-
-            return { status = status, headers = headers, body = body }
-        end
-    end
-
-    return nil, "more than " .. MAX_INTERIM .. " interim responses"
-end
-
-
 local function resolve(conn, host)
-    if cidr.family(host) then
-        return { host }
-    end
+    local addresses, err, kind = tcp.resolve(host, conn.deadline)
+    conn.shortage = conn.shortage or kind == SHORTAGE
 
-    local addresses, err, kind = dns.lookup(host, conn.deadline)
-    if not addresses then
-        conn.shortage = conn.shortage or kind == SHORTAGE
-        return nil, "host '" .. host .. "' cannot be resolved: " .. err
-    end
-
-    return addresses
-end
-
-
--- Connects to one of the addresses, each of which gets an equal share of the time that is left.
-local function connect(conn, addresses, port)
-    local last
-    local count = min(#addresses, MAX_ADDRESSES)
-    for i = 1, count do
-        local left = (conn.deadline - ngx_now()) * 1000
-        if left < 1 then
-            return nil, last or TIMED_OUT
-        end
-
-        local host = addresses[i]
-        host = find(host, ":", 1, true) and "[" .. host .. "]" or host
-        conn.sock = tcp()
-        conn.sock:settimeout(math.max(1, floor(left / (count - i + 1))))
-        local ok, err = conn.sock:connect(host, port, POOL)
-        if ok then
-            return true
-        end
-
-        -- With a shortage, the other addresses are not tried: they would not be reached either.
-        local lacking = shortage.of_connect(err, host, port)
-        last = "cannot connect to " .. host .. " port " .. port .. ": " .. (lacking or err)
-        if lacking then
-            conn.shortage = true
-            break
-        end
-    end
-
-    return nil, last
+    return addresses, err
 end
 
 
 local function tunnel(conn, target)
     local host = target.host
     host = (find(host, ":", 1, true) and "[" .. host .. "]" or host) .. ":" .. target.port
-    local ok, err = send(conn, "CONNECT " .. host .. " HTTP/1.1\r\nHost: " .. host .. "\r\n\r\n")
+    local ok, err = http_reader.send(conn, "CONNECT " .. host .. " HTTP/1.1\r\nHost: " .. host .. "\r\n\r\n")
     if not ok then
         return nil, err
     end
 
-    local status, headers = read_header(conn)
+    local status, headers = http_reader.read_header(conn)
     if not status then
         return nil, headers
     end
@@ -554,7 +169,10 @@ local function exchange(conn, target, request, opts, any_address, same)
         return nil, proxy and "proxy: " .. err or err
     end
 
-    ok, err = connect(conn, addresses, port)
+    local kind
+    conn.sock, err, kind = tcp.connect(addresses, port, conn.deadline, POOL)
+    conn.shortage = conn.shortage or kind == SHORTAGE
+    ok = conn.sock ~= nil
     if ok and proxy and target.scheme == "https" then
         ok, err = tunnel(conn, target)
     end
@@ -564,7 +182,7 @@ local function exchange(conn, target, request, opts, any_address, same)
     end
 
     if target.scheme == "https" then
-        ok, err = set_timeout(conn)
+        ok, err = tcp.set_timeout(conn)
         if ok and opts.client_certificate and same then
             ok, err = present(conn.sock, opts.client_certificate)
         end
@@ -582,13 +200,13 @@ local function exchange(conn, target, request, opts, any_address, same)
     end
 
     local form = proxy and target.scheme == "http" and target.origin or ""
-    ok, err = send(conn, request.method .. " " .. form .. target.path .. request.head .. "Host: " .. target.authority
-                         .. "\r\n\r\n" .. (request.body or ""))
+    ok, err = http_reader.send(conn, request.method .. " " .. form .. target.path .. request.head
+                                     .. "Host: " .. target.authority .. "\r\n\r\n" .. (request.body or ""))
     if not ok then
         return nil, err
     end
 
-    return read_response(conn, opts.max_bytes or MAX_BYTES, opts.sink)
+    return http_reader.read_response(conn, opts.max_bytes or MAX_BYTES, opts.sink)
 end
 
 
@@ -598,20 +216,15 @@ local function header_lines(opts, with_headers)
         lines[#lines + 1] = name .. ": " .. value .. "\r\n"
     end
 
-    if opts.accept then
-        add("Accept", opts.accept)
-    end
-
-    if opts.gzip then
-        add("Accept-Encoding", "gzip")
-    end
-
-    if opts.body then
-        add("Content-Length", #opts.body)
-    end
-
-    if opts.content_type then
-        add("Content-Type", opts.content_type)
+    for _, line in ipairs {
+        { "Accept", opts.accept },
+        { "Accept-Encoding", opts.gzip and "gzip" },
+        { "Content-Length", opts.body and #opts.body },
+        { "Content-Type", opts.content_type },
+    } do
+        if line[2] then
+            add(line[1], line[2])
+        end
     end
 
     for name, value in pairs(with_headers and opts.headers or {}) do
@@ -688,7 +301,7 @@ local function follow_redirects(opts)
     local max_redirects = opts.max_redirects or MAX_REDIRECTS
     for redirects = 0, max_redirects do
         local same = target.origin == first.origin
-        local conn = { deadline = deadline, buffer = "", position = 1, burst = 0 }
+        local conn = http_reader.new(deadline)
         local request = { method = opts.method or "GET", body = opts.body, head = header_lines(opts, same) }
         local response
         response, err = exchange(conn, target, request, opts, same and opts.origin == OPERATOR, same)
@@ -758,7 +371,8 @@ function _M.request(opts)
     elseif kind == SHORTAGE then
         outcome = "shortage"
     else
-        outcome = sub(err, -#TIMED_OUT) == TIMED_OUT and "timeout" or "error"
+        -- Errors of a time-out end with it.
+        outcome = sub(err, -#tcp.TIMED_OUT) == tcp.TIMED_OUT and "timeout" or "error"
     end
 
     metrics.observe("fetch_duration_seconds", ngx_now() - start, opts.kind or "other", outcome)

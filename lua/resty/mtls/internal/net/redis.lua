@@ -8,19 +8,16 @@
 -- socket that has a deadline and a limit of bytes for each call of run(), and that refuses lengths over that limit.
 -- Whatever the server sends, run() returns results or an error.
 
-local cidr = require "resty.mtls.internal.net.cidr"
-local dns = require "resty.mtls.internal.net.dns"
 local shortage = require "resty.mtls.internal.shortage"
+local tcp = require "resty.mtls.internal.net.tcp"
 
 
 local concat = table.concat
 local error = error
 local find = string.find
-local floor = math.floor
 local io = io
 local ipairs = ipairs
 local md5 = ngx.md5
-local min = math.min
 local ngx_now = ngx.now
 local pcall = pcall
 local rawget = rawget
@@ -28,7 +25,6 @@ local rawset = rawset
 local require = require
 local setmetatable = setmetatable
 local sub = string.sub
-local tcp = ngx.socket.tcp
 local tonumber = tonumber
 local tostring = tostring
 local type = type
@@ -40,7 +36,6 @@ local MODULES = { "resty.redis", "nginx.redis" }
 -- Milliseconds
 local CONNECT_TIMEOUT = 1000
 local IDLE_TIMEOUT = 10000
-local MAX_ADDRESSES = 4
 local ENOENT = 2
 -- Bytes
 local RECEIVE_SIZE = 16384
@@ -91,18 +86,6 @@ local function printable(text)
 end
 
 
-local function set_timeout(self)
-    local left = floor((self.deadline - ngx_now()) * 1000)
-    if left < 1 then
-        return nil, "timeout"
-    end
-
-    self.sock:settimeout(left)
-
-    return true
-end
-
-
 -- The deadline of run() counts, not the time-outs of the library.
 function Socket.settimeout()
 end
@@ -114,7 +97,7 @@ end
 
 
 function Socket:send(data)
-    local ok, err = set_timeout(self)
+    local ok, err = tcp.set_timeout(self)
     if ok then
         ok, err = self.sock:send(data)
     end
@@ -124,7 +107,7 @@ end
 
 
 local function receive_more(self)
-    local ok, err = set_timeout(self)
+    local ok, err = tcp.set_timeout(self)
     if not ok then
         return nil, err
     end
@@ -303,17 +286,27 @@ function Connection:keep()
 end
 
 
-local function resolve(host, deadline)
-    if cidr.family(host) then
-        return { host }
+-- Connects to a socket file.
+local function open_file(path, deadline, pool)
+    -- nginx logs each attempt to connect to a file that is not there.
+    local _, why, errno = io.open(path)
+    if errno == ENOENT then
+        return nil, why
     end
 
-    local addresses, err, kind = dns.lookup(host:lower(), deadline)
-    if not addresses then
-        return nil, "host '" .. host .. "' cannot be resolved: " .. err, kind == shortage.KIND and SHORTAGE or CONNECT
+    local conn = { sock = ngx.socket.tcp(), deadline = deadline }
+    local ok, err = tcp.set_timeout(conn)
+    if ok then
+        ok, err = conn.sock:connect("unix:" .. path, pool)
     end
 
-    return addresses
+    if ok then
+        return conn.sock
+    end
+
+    local lacking = shortage.of_connect(err, "127.0.0.1", 9)
+
+    return nil, "cannot connect to unix:" .. path .. ": " .. (lacking or err), lacking and SHORTAGE or err
 end
 
 
@@ -323,48 +316,18 @@ local function open(opts, deadline)
         opts.host or "", opts.port or "", opts.unix or "", opts.username or "", opts.password or "",
         tostring(opts.ssl), tostring(opts.ssl_verify), opts.database or 0,
     }, "\0")) }
-    local addresses, err, reason = { "unix:" .. (opts.unix or "") }, nil, CONNECT
-    if not opts.unix then
-        addresses, err, reason = resolve(opts.host, deadline)
-        if not addresses then
-            return nil, err, reason
+    local sock, err, kind
+    if opts.unix then
+        sock, err, kind = open_file(opts.unix, deadline, pool)
+    else
+        local addresses
+        addresses, err, kind = tcp.resolve(opts.host, deadline)
+        if addresses then
+            sock, err, kind = tcp.connect(addresses, opts.port, deadline, pool)
         end
     end
 
-    local count = min(#addresses, MAX_ADDRESSES)
-    for i = 1, count do
-        local left = floor((deadline - ngx_now()) * 1000 / (count - i + 1))
-        if left < 1 then
-            return nil, err or "timeout", TIMEOUT
-        end
-
-        local sock = tcp()
-        sock:settimeout(left)
-        local ok
-        local host = addresses[i]
-        if opts.unix then
-            -- nginx logs each attempt to connect to a file that is not there.
-            local _, why, errno = io.open(opts.unix)
-            if errno == ENOENT then
-                return nil, why, CONNECT
-            end
-
-            ok, err = sock:connect(host, pool)
-        else
-            host = find(host, ":", 1, true) and "[" .. host .. "]" or host
-            ok, err = sock:connect(host, opts.port, pool)
-        end
-
-        if ok then
-            return sock
-        end
-
-        local lacking = shortage.of_connect(err, opts.unix and "127.0.0.1" or addresses[i], opts.port or 9)
-        reason = lacking and SHORTAGE or err == "timeout" and TIMEOUT or CONNECT
-        err = "cannot connect to " .. host .. (opts.unix and "" or " port " .. opts.port) .. ": " .. (lacking or err)
-    end
-
-    return nil, err, reason
+    return sock, err, (kind == SHORTAGE or kind == TIMEOUT) and kind or CONNECT
 end
 
 
@@ -387,7 +350,7 @@ function _M.connect(opts, timeout)
     local is_new = sock:getreusedtimes() == 0
     if is_new and opts.ssl then
         local ok
-        ok, err = set_timeout(socket)
+        ok, err = tcp.set_timeout(socket)
         if ok then
             ok, err = sock:sslhandshake(false, opts.host, opts.ssl_verify ~= false)
         end
