@@ -7,6 +7,7 @@ local http = require "resty.mtls.internal.net.http"
 local lease = require "resty.mtls.internal.net.lease"
 local library = require "resty.mtls.internal.library"
 local monotonic_clock = require "resty.mtls.internal.monotonic_clock"
+local worker_store = require "resty.mtls.internal.net.worker_store"
 local CONST = require "resty.mtls.internal.cdef"
 
 
@@ -38,8 +39,6 @@ local _M = {}
 local dict_name
 local running = false
 local urls, urls_epoch = {}, nil
--- When a bundle is to be fetched next, by URL and the monotonic clock, where there is no dictionary.
-local own_due = {}
 -- The last error of each URL.
 local reported = {}
 local refresh = ffi.new("uint32_t[1]")
@@ -70,18 +69,14 @@ local function monotonic_now()
 end
 
 
-local function due_at(dict, url)
-    return dict and dict:get("bundle:due:" .. url) or not dict and own_due[url] or 0
+-- When a bundle is to be fetched next, by the monotonic clock.
+local function due_at(store, url)
+    return store:get("bundle:due:" .. url) or 0
 end
 
 
-local function set_due(dict, url, seconds)
-    local at = monotonic_now() + seconds
-    if dict then
-        dict:safe_set("bundle:due:" .. url, at, MAX_REFRESH + UNFINISHED)
-    else
-        own_due[url] = at
-    end
+local function set_due(store, url, seconds)
+    store:safe_set("bundle:due:" .. url, monotonic_now() + seconds, MAX_REFRESH + UNFINISHED)
 end
 
 
@@ -109,20 +104,17 @@ local function fetch(current, url)
 end
 
 
-local function update(current, dict, url)
-    local held
-    if dict then
-        held = lease.take(dict, "bundle:" .. url)
-        if not held then
-            return
-        end
+local function update(current, store, url)
+    local held = lease.take(store, "bundle:" .. url)
+    if not held then
+        return
     end
 
     -- Another worker may have fetched it since.
-    if due_at(dict, url) <= monotonic_now() then
-        set_due(dict, url, UNFINISHED)
+    if due_at(store, url) <= monotonic_now() then
+        set_due(store, url, UNFINISHED)
         local seconds, err = fetch(current, url)
-        set_due(dict, url, seconds or RETRY)
+        set_due(store, url, seconds or RETRY)
         if not seconds and err and reported[url] ~= err then
             ngx_log(WARN, "[mtls] bundle not updated, the last one serves: ", url, ": ", err)
         end
@@ -130,9 +122,7 @@ local function update(current, dict, url)
         reported[url] = err
     end
 
-    if held then
-        held:release()
-    end
+    held:release()
 end
 
 
@@ -141,10 +131,10 @@ local function update_all(current)
         list_urls(current)
     end
 
-    local dict = ngx.shared[dict_name]
+    local store = worker_store.of(dict_name)
     for _, url in ipairs(urls) do
-        if due_at(dict, url) <= monotonic_now() then
-            update(current, dict, url)
+        if due_at(store, url) <= monotonic_now() then
+            update(current, store, url)
         end
     end
 end

@@ -10,6 +10,7 @@ local library = require "resty.mtls.internal.library"
 local metrics = require "resty.mtls.internal.metrics"
 local revocation_sources = require "resty.mtls.internal.revocation_sources"
 local shortage = require "resty.mtls.internal.shortage"
+local worker_store = require "resty.mtls.internal.net.worker_store"
 local CONST = require "resty.mtls.internal.cdef"
 
 
@@ -63,52 +64,27 @@ end
 
 
 -- What the workers share about a CRL. Without the dictionary it is this worker's own.
-local own = {}
-
-
 local function get(source, name)
-    local dict = ngx.shared[dict_name]
-    local key = "crl:" .. source.key .. ":" .. name
-    if dict then
-        return (dict:get(key))
-    end
-
-    return own[key]
+    return (worker_store.of(dict_name):get("crl:" .. source.key .. ":" .. name))
 end
 
 
 local function set(source, name, value)
-    local dict = ngx.shared[dict_name]
-    local key = "crl:" .. source.key .. ":" .. name
-    if dict then
-        return (dict:safe_set(key, value))
-    end
-
-    own[key] = value
-
-    return true
+    worker_store.of(dict_name):safe_set("crl:" .. source.key .. ":" .. name, value)
 end
 
 
 -- Whether no other worker fetches this CRL now.
 local function take_lease(source)
-    local dict = ngx.shared[dict_name]
-    if not dict then
-        return true
-    end
-
-    local added, err = dict:safe_add("crl:" .. source.key .. ":lease", ngx.worker.pid(),
-                                     source.timeout / 1000 + LEASE_GRACE)
+    local added, err = worker_store.of(dict_name):safe_add("crl:" .. source.key .. ":lease", ngx.worker.pid(),
+                                                           source.timeout / 1000 + LEASE_GRACE)
 
     return added or err == "no memory"
 end
 
 
 local function release_lease(source)
-    local dict = ngx.shared[dict_name]
-    if dict then
-        dict:delete("crl:" .. source.key .. ":lease")
-    end
+    worker_store.of(dict_name):delete("crl:" .. source.key .. ":lease")
 end
 
 

@@ -6,6 +6,7 @@
 local metric_families = require "resty.mtls.internal.metric_families"
 local metrics = require "resty.mtls.internal.metrics"
 local url_parser = require "resty.mtls.internal.net.url"
+local worker_store = require "resty.mtls.internal.net.worker_store"
 
 
 local ipairs = ipairs
@@ -35,35 +36,12 @@ local PATTERN = "^(%d+) (%d+) (%d+) (%d+) (%d+) (%l+) (%S+)\n(.*)$"
 
 local _M = {}
 
-local dict_name
--- The same by the same keys, without a dictionary.
-local of_worker = {}
+local dict_name = "mtls"
 
 
 -- init_by_lua*
 function _M.init(shared_dict)
     dict_name = shared_dict
-end
-
-
-local function get(key)
-    local dict = dict_name and ngx.shared[dict_name]
-    if dict then
-        return (dict:get(key))
-    end
-
-    return of_worker[key]
-end
-
-
-local function set(key, value)
-    local dict = dict_name and ngx.shared[dict_name]
-    if dict then
-        -- Without room for it, the source is not reported.
-        dict:safe_set(key, value, REMEMBERED_FOR)
-    else
-        of_worker[key] = value
-    end
 end
 
 
@@ -88,33 +66,21 @@ end
 
 -- The number of the place of a URL, and what is there.
 local function place_of(url)
-    local number = tonumber(get(NUMBER .. url))
-    local seen = number and decode(get(PLACE .. number))
+    local store = worker_store.of(dict_name)
+    local number = store:get(NUMBER .. url)
+    local seen = number and decode(store:get(PLACE .. number))
     if seen and seen.url == url then
         return number, seen
     end
 
-    local dict = dict_name and ngx.shared[dict_name]
-    local count
-    if dict then
-        dict:safe_add(COUNT, 0)
-        count = dict:incr(COUNT, 1)
-    else
-        count = (of_worker[COUNT] or 0) + 1
-        of_worker[COUNT] = count
-    end
-
+    store:safe_add(COUNT, 0)
+    local count = store:incr(COUNT, 1)
     if not count then
         return nil
     end
 
     number = (count - 1) % MAX_SOURCES + 1
-    local replaced = decode(get(PLACE .. number))
-    if replaced and not dict then
-        of_worker[NUMBER .. replaced.url] = nil
-    end
-
-    set(NUMBER .. url, number)
+    store:safe_set(NUMBER .. url, number, REMEMBERED_FOR)
 
     return number, { answered_at = 0, failed_at = 0, next_update = 0, entries = 0, bytes = 0 }
 end
@@ -137,15 +103,17 @@ function _M.record(url, kind, err, crl)
     end
 
     crl = crl or seen
-    set(PLACE .. number, FORMAT:format(seen.answered_at, seen.failed_at, max(min(crl.next_update, MAX_TIME), 0),
-                                       crl.entries, crl.bytes, kind, url, text))
+    local value = FORMAT:format(seen.answered_at, seen.failed_at, max(min(crl.next_update, MAX_TIME), 0), crl.entries,
+                                crl.bytes, kind, url, text)
+    -- Without room for it, the source is not reported.
+    worker_store.of(dict_name):safe_set(PLACE .. number, value, REMEMBERED_FOR)
 end
 
 
 local function all_sources()
-    local list = {}
-    for number = 1, min(tonumber(get(COUNT)) or 0, MAX_SOURCES) do
-        list[#list + 1] = decode(get(PLACE .. number))
+    local store, list = worker_store.of(dict_name), {}
+    for number = 1, min(store:get(COUNT) or 0, MAX_SOURCES) do
+        list[#list + 1] = decode(store:get(PLACE .. number))
     end
 
     return list
