@@ -406,9 +406,9 @@ local function apply_lifted(form, record, kept_until)
 end
 
 
--- Puts what has changed in force on this node; calls pause(), which yields, now and then. A block of this node is never
--- shortened by another node's, but by an unblock that was verified with the key of this node.
-function _M.apply(pause)
+-- Puts what has changed in force on this node, under the lease `held`. A block of this node is never shortened by
+-- another node's, but by an unblock that was verified with the key of this node.
+function _M.apply(held)
     if not next(known.dirty) then
         return
     end
@@ -441,7 +441,8 @@ function _M.apply(pause)
         -- Each change looks through the whole table: other work of the worker must not wait for all of them.
         if count >= AT_ONCE then
             count = 0
-            pause()
+            held:renew()
+            ngx_sleep(0.001)
         end
     end
 end
