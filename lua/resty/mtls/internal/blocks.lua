@@ -16,8 +16,6 @@ local NOT_FOUND = CONST.NOT_FOUND
 local floor = math.floor
 local ngx_log = ngx.log
 local ngx_time = ngx.time
-local tonumber = tonumber
-local type = type
 
 local ERR = ngx.ERR
 local NOTICE = ngx.NOTICE

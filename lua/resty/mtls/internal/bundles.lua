@@ -17,7 +17,6 @@ local NOT_FOUND = CONST.NOT_FOUND
 local max = math.max
 local min = math.min
 local ngx_log = ngx.log
-local tonumber = tonumber
 
 local WARN = ngx.WARN
 

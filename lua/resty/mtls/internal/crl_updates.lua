@@ -23,7 +23,6 @@ local min = math.min
 local ngx_log = ngx.log
 local ngx_sleep = ngx.sleep
 local ngx_time = ngx.time
-local tonumber = tonumber
 
 local NOTICE = ngx.NOTICE
 local WARN = ngx.WARN

@@ -30,16 +30,10 @@ local shortage = require "resty.mtls.internal.shortage"
 
 
 local monotonic = monotonic_clock.now
-local ngx = ngx
 local ngx_log = ngx.log
 local ngx_sleep = ngx.sleep
 local ngx_time = ngx.time
-local pairs = pairs
-local pcall = pcall
 local timer_at = ngx.timer.at
-local tonumber = tonumber
-local tostring = tostring
-local type = type
 
 local ERR = ngx.ERR
 local NOTICE = ngx.NOTICE

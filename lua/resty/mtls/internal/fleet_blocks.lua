@@ -11,17 +11,11 @@ local monotonic_clock = require "resty.mtls.internal.monotonic_clock"
 
 local concat = table.concat
 local huge = math.huge
-local ipairs = ipairs
 local max = math.max
 local monotonic = monotonic_clock.now
-local next = next
-local ngx = ngx
 local ngx_log = ngx.log
 local ngx_sleep = ngx.sleep
 local ngx_time = ngx.time
-local pairs = pairs
-local tonumber = tonumber
-local tostring = tostring
 
 local ERR = ngx.ERR
 local WARN = ngx.WARN

@@ -12,11 +12,6 @@ local library = require "resty.mtls.internal.library"
 
 local C = library.C
 local concat = table.concat
-local io = io
-local ngx = ngx
-local os = os
-local tonumber = tonumber
-local type = type
 
 
 ffi.cdef [[

@@ -6,12 +6,9 @@ local fleet_entry = require "resty.mtls.internal.fleet_entry"
 local monotonic_clock = require "resty.mtls.internal.monotonic_clock"
 
 
-local ipairs = ipairs
 local monotonic = monotonic_clock.now
 local ngx_log = ngx.log
 local ngx_time = ngx.time
-local pairs = pairs
-local type = type
 
 -- Elements of the stream, of which Redis keeps a few more.
 local MAX_CHANGES = 8192

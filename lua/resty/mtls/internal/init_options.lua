@@ -3,11 +3,6 @@
 local cidr = require "resty.mtls.internal.net.cidr"
 
 
-local ipairs = ipairs
-local pairs = pairs
-local type = type
-
-
 local _M = {}
 
 

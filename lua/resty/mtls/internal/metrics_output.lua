@@ -5,9 +5,6 @@ local metrics = require "resty.mtls.internal.metrics"
 
 
 local concat = table.concat
-local ipairs = ipairs
-local pairs = pairs
-local tostring = tostring
 
 local PREFIX = "resty_mtls_"
 local ESCAPES = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }

@@ -6,7 +6,6 @@ local ffi = require "ffi"
 
 local concat = table.concat
 local find = string.find
-local ipairs = ipairs
 local match = string.match
 local sub = string.sub
 

@@ -14,14 +14,6 @@ local operator_page = require "resty.mtls.internal.operator_page"
 local CONST = require "resty.mtls.internal.cdef"
 
 
-local error = error
-local ipairs = ipairs
-local ngx = ngx
-local pairs = pairs
-local tonumber = tonumber
-local tostring = tostring
-local type = type
-
 -- The fields of a body, with their types.
 local FIELDS = {
     sha256 = "string",

@@ -8,12 +8,7 @@ local ffi = require "ffi"
 
 
 local concat = table.concat
-local error = error
 local io_open = io.open
-local ipairs = ipairs
-local ngx = ngx
-local package = package
-local pcall = pcall
 
 ffi.cdef [[
 unsigned char *SHA256(const unsigned char *data, size_t count, unsigned char *md_buf);

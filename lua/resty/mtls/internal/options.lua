@@ -1,10 +1,5 @@
 -- Checks of tables of options.
 
-local error = error
-local pairs = pairs
-local tostring = tostring
-local type = type
-
 
 local _M = {}
 

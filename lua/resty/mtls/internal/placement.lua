@@ -22,9 +22,7 @@ local concat = table.concat
 local gmatch = string.gmatch
 local gsub = string.gsub
 local find = string.find
-local ipairs = ipairs
 local match = string.match
-local pcall = pcall
 
 -- How many faults of a kind are listed.
 local MAX_FAULTS = 20

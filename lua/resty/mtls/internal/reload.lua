@@ -24,9 +24,7 @@ local ngx_log = ngx.log
 local ngx_now = ngx.now
 local ngx_sleep = ngx.sleep
 local ngx_time = ngx.time
-local pcall = pcall
 local timer_at = ngx.timer.at
-local tonumber = tonumber
 
 local ERR = ngx.ERR
 local NOTICE = ngx.NOTICE

@@ -27,15 +27,10 @@ local STATUS_REVOKED = CONST.REVOCATION_STATUS_REVOKED
 local STATUS_UNKNOWN = CONST.REVOCATION_STATUS_UNKNOWN
 local SUPERSEDED = shared_cache.SUPERSEDED
 local concat = table.concat
-local ipairs = ipairs
 local max = math.max
 local min = math.min
 local monotonic = monotonic_clock.now
 local ngx_log = ngx.log
-local pairs = pairs
-local pcall = pcall
-local tonumber = tonumber
-local tostring = tostring
 
 -- Seconds after a failure in which no source is tried again, and milliseconds.
 local RETRY_AFTER = 5

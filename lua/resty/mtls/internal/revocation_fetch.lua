@@ -23,7 +23,6 @@ local max = math.max
 local min = math.min
 local monotonic = monotonic_clock.now
 local ngx_time = ngx.time
-local pairs = pairs
 
 -- An answer that another worker fetched within these seconds, and a fifth of cert_cache_ttl, is not fetched again.
 local FRESH = 5

@@ -14,7 +14,6 @@ local CONST = require "resty.mtls.internal.cdef"
 
 local SOURCE_OCSP = CONST.REVOCATION_SOURCE_OCSP
 local STATUS_REVOKED = CONST.REVOCATION_STATUS_REVOKED
-local ipairs = ipairs
 local monotonic = monotonic_clock.now
 local ngx_log = ngx.log
 

@@ -9,14 +9,10 @@ local url_parser = require "resty.mtls.internal.net.url"
 local worker_store = require "resty.mtls.internal.net.worker_store"
 
 
-local ipairs = ipairs
 local max = math.max
 local metric_key = metric_families.key
 local min = math.min
 local ngx_time = ngx.time
-local pairs = pairs
-local tonumber = tonumber
-local tostring = tostring
 
 
 -- Sources that are remembered. With more of them, the last one replaces the first.

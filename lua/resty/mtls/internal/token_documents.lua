@@ -21,7 +21,6 @@ local ngx_log = ngx.log
 local ngx_now = ngx.now
 local ngx_time = ngx.time
 local origin_of = token_options.origin_of
-local tonumber = tonumber
 
 local WARN = ngx.WARN
 

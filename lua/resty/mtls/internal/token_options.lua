@@ -8,7 +8,6 @@ local CONST = require "resty.mtls.internal.cdef"
 
 
 local C = library.C
-local tonumber = tonumber
 
 
 local _M = {}

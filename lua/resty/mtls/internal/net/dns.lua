@@ -13,7 +13,6 @@ local shortage = require "resty.mtls.internal.shortage"
 
 local byte = string.byte
 local char = string.char
-local error = error
 local find = string.find
 local floor = math.floor
 local lower = string.lower
@@ -21,7 +20,6 @@ local min = math.min
 local ngx_now = ngx.now
 local sub = string.sub
 local tcp = ngx.socket.tcp
-local tonumber = tonumber
 local udp = ngx.socket.udp
 
 

@@ -22,17 +22,12 @@ local url = require "resty.mtls.internal.net.url"
 
 
 local concat = table.concat
-local error = error
 local find = string.find
 local get_phase = ngx.get_phase
-local ipairs = ipairs
 local md5 = ngx.md5
 local ngx_now = ngx.now
-local pairs = pairs
 local printable = url.printable
 local sub = string.sub
-local tostring = tostring
-local type = type
 
 
 local TIMEOUT = 30000

@@ -17,7 +17,6 @@ local lower = string.lower
 local ngx_sleep = ngx.sleep
 local printable = url.printable
 local sub = string.sub
-local tonumber = tonumber
 
 -- Bytes
 local MAX_HEADER = 16384

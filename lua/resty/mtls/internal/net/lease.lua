@@ -14,10 +14,7 @@ local monotonic_clock = require "resty.mtls.internal.monotonic_clock"
 
 local C = ffi.C
 local find = string.find
-local ngx = ngx
 local now = monotonic_clock.now
-local setmetatable = setmetatable
-local tonumber = tonumber
 
 
 ffi.cdef [[

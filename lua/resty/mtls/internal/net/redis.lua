@@ -13,22 +13,10 @@ local tcp = require "resty.mtls.internal.net.tcp"
 
 
 local concat = table.concat
-local error = error
 local find = string.find
-local io = io
-local ipairs = ipairs
 local md5 = ngx.md5
 local ngx_now = ngx.now
-local pcall = pcall
-local rawget = rawget
-local rawset = rawset
-local require = require
-local setmetatable = setmetatable
 local sub = string.sub
-local tonumber = tonumber
-local tostring = tostring
-local type = type
-local unpack = unpack
 
 
 -- OpenResty bundles lua-resty-redis under the first name, Debian's package lua-nginx-redis has it under the second.

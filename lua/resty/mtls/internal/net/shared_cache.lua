@@ -21,7 +21,6 @@ local worker_store = require "resty.mtls.internal.net.worker_store"
 
 
 local concat = table.concat
-local error = error
 local floor = math.floor
 local get_phase = ngx.get_phase
 local max = math.max
@@ -30,10 +29,6 @@ local monotonic = monotonic_clock.now
 local ngx_log = ngx.log
 local ngx_now = ngx.now
 local ngx_sleep = ngx.sleep
-local pcall = pcall
-local tonumber = tonumber
-local tostring = tostring
-local type = type
 
 local WARN = ngx.WARN
 
