@@ -42,7 +42,6 @@ local ngx_log = ngx.log
 local type = type
 
 local ERR = ngx.ERR
-local NOTICE = ngx.NOTICE
 local WARN = ngx.WARN
 
 -- Functions of other modules that each request needs, see internal/access.lua.
@@ -108,6 +107,14 @@ local function log_warnings(current)
 end
 
 
+-- Raises an error that stops the start.
+local function must(ok, err)
+    if not ok then
+        error("[mtls] " .. err, 0)
+    end
+end
+
+
 -- init_by_lua*. Raises when the policy is invalid, which stops the start; on HUP, the old workers stay.
 function _M.init(opts)
     if ngx.get_phase() ~= "init" then
@@ -127,20 +134,14 @@ function _M.init(opts)
 
     local source = source_of(opts.policy, "init")
     if opts.state_dir then
-        ok, err = current:set_state_directory(opts.state_dir, source.path or source.label)
-        if not ok then
-            error("[mtls] " .. err, 0)
-        end
+        must(current:set_state_directory(opts.state_dir, source.path or source.label))
     end
 
     if opts.certificate_spool then
         local spool = opts.certificate_spool
         spool = type(spool) == "table" and spool or { directory = spool }
-        ok, err = current:set_certificate_spool(spool.directory, spool.max_certificates or MAX_SPOOL_CERTIFICATES,
-                                                spool.max_bytes or MAX_SPOOL_BYTES)
-        if not ok then
-            error("[mtls] " .. err, 0)
-        end
+        must(current:set_certificate_spool(spool.directory, spool.max_certificates or MAX_SPOOL_CERTIFICATES,
+                                           spool.max_bytes or MAX_SPOOL_BYTES))
     end
 
     ok, err = current:load(source)
@@ -152,14 +153,11 @@ function _M.init(opts)
     end
 
     if not ok then
-        error("[mtls] " .. reload.first_line(err), 0)
+        must(false, reload.first_line(err))
     end
 
     local unsupported = token_client_certificate.unsupported(current)
-    if unsupported then
-        error("[mtls] " .. unsupported, 0)
-    end
-
+    must(not unsupported, unsupported)
     current:install()
     current:watch(opts.watch == nil and WATCH_INTERVAL or opts.watch)
     options = opts
@@ -362,7 +360,7 @@ end
 function _M.flush()
     revocation.flush(shared_dict)
     token_issuer.flush(shared_dict)
-    ngx_log(NOTICE, "[mtls] flushed")
+    ngx_log(ngx.NOTICE, "[mtls] flushed")
 end
 
 

@@ -69,11 +69,7 @@ function _M.check(token, certificate, opts)
                                    message)
     end)
 
-    if ok then
-        return true
-    end
-
-    return nil, err
+    return ok, err
 end
 
 

@@ -18,7 +18,6 @@ local ngx_log = ngx.log
 local ngx_time = ngx.time
 
 local ERR = ngx.ERR
-local NOTICE = ngx.NOTICE
 
 -- The fields that select certificates, in the order of the selector's text.
 local SELECTORS = { { "sha256" }, { "spki_sha256" }, { "serial", "issuer_dn" } }
@@ -166,34 +165,31 @@ local function remove(record)
 end
 
 
--- Adds a block, in place of one with the same selector. true, or nil and an error.
-function _M.add(record)
-    record.added = record.added or ngx_time()
-    local selector, err = add(record)
+local function change(record, added)
+    local selector, err = (added and add or remove)(record)
     if not selector then
         return nil, err
     end
 
     save()
-    ngx_log(NOTICE, "[mtls] blocked: ", selector)
-    notify(record, true)
+    ngx_log(ngx.NOTICE, added and "[mtls] blocked: " or "[mtls] unblocked: ", selector)
+    notify(record, added)
 
     return true
 end
 
 
+-- Adds a block, in place of one with the same selector. true, or nil and an error.
+function _M.add(record)
+    record.added = record.added or ngx_time()
+
+    return change(record, true)
+end
+
+
 -- Removes a block. true; nil when there is none; nil and an error.
 function _M.remove(record)
-    local selector, err = remove(record)
-    if not selector then
-        return nil, err
-    end
-
-    save()
-    ngx_log(NOTICE, "[mtls] unblocked: ", selector)
-    notify(record, false)
-
-    return true
+    return change(record, false)
 end
 
 

@@ -106,6 +106,13 @@ local function got(value)
 end
 
 
+local function must(expected, test)
+    return function(value)
+        return not test(value) and " must be " .. expected .. got(value) or nil
+    end
+end
+
+
 -- By option, a function that returns what is wrong with a value, as it follows the name of the option.
 local OPTIONS = {
     redis = function(value)
@@ -151,11 +158,9 @@ local OPTIONS = {
         end
     end,
 
-    session_tickets = function(value)
-        if type(value) ~= "boolean" and value ~= "auto" then
-            return " must be a boolean or 'auto'" .. got(value)
-        end
-    end,
+    session_tickets = must("a boolean or 'auto'", function(value)
+        return type(value) == "boolean" or value == "auto"
+    end),
 
     certificate_spool = function(value)
         if type(value) == "table" then
@@ -167,23 +172,15 @@ local OPTIONS = {
         end
     end,
 
-    state_dir = function(value)
-        if not is_absolute_path(value) then
-            return " must be an absolute path of a directory" .. got(value)
-        end
-    end,
+    state_dir = must("an absolute path of a directory", is_absolute_path),
 
-    refusals = function(value)
-        if value ~= "json" and value ~= "nginx" then
-            return " must be 'json' or 'nginx'" .. got(value)
-        end
-    end,
+    refusals = must("'json' or 'nginx'", function(value)
+        return value == "json" or value == "nginx"
+    end),
 
-    shared_dict = function(value)
-        if type(value) ~= "string" then
-            return " must be a string, got " .. type(value)
-        end
-    end,
+    shared_dict = must("a string", function(value)
+        return type(value) == "string"
+    end),
 }
 
 
