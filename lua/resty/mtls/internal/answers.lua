@@ -16,13 +16,10 @@ local CONST = require "resty.mtls.internal.cdef"
 local C = library.C
 local OK = CONST.OK
 local NOT_FOUND = CONST.NOT_FOUND
-local concat = table.concat
 local max = math.max
-local md5 = ngx.md5
 local min = math.min
 local monotonic = monotonic_clock.now
 local ngx_log = ngx.log
-local ngx_sleep = ngx.sleep
 local ngx_time = ngx.time
 
 local SOURCE_CRL = CONST.REVOCATION_SOURCE_CRL
@@ -73,7 +70,9 @@ end
 -- The key of an answer about certificates of a CA (hexadecimal digits). It does not depend on the policy, except that
 -- an answer of a server that was not verified is not used where it must be.
 function _M.key(issuer, scope, kind, url, request, ssl_verify)
-    return issuer:sub(1, CA_DIGITS) .. md5(concat({ issuer, scope, kind, tostring(ssl_verify), url, request }, "\n"))
+    local text = table.concat({ issuer, scope, kind, tostring(ssl_verify), url, request }, "\n")
+
+    return issuer:sub(1, CA_DIGITS) .. ngx.md5(text)
 end
 
 
@@ -298,7 +297,7 @@ function _M.get_read(dict_name, key)
     local deadline = monotonic() + READING_TIMEOUT
     local answer, reading = _M.get(dict_name, key)
     while reading and monotonic() < deadline do
-        ngx_sleep(READING_POLL)
+        ngx.sleep(READING_POLL)
         answer, reading = _M.get(dict_name, key)
     end
 

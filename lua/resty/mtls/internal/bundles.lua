@@ -18,7 +18,6 @@ local max = math.max
 local min = math.min
 local ngx_log = ngx.log
 
-local WARN = ngx.WARN
 
 -- Seconds between two looks at what is due.
 local INTERVAL = 1
@@ -115,7 +114,7 @@ local function update(current, store, url)
         local seconds, err = fetch(current, url)
         set_due(store, url, seconds or RETRY)
         if not seconds and err and reported[url] ~= err then
-            ngx_log(WARN, "[mtls] bundle not updated, the last one serves: ", url, ": ", err)
+            ngx_log(ngx.WARN, "[mtls] bundle not updated, the last one serves: ", url, ": ", err)
         end
 
         reported[url] = err

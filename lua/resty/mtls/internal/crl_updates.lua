@@ -21,10 +21,8 @@ local floor = math.floor
 local max = math.max
 local min = math.min
 local ngx_log = ngx.log
-local ngx_sleep = ngx.sleep
 local ngx_time = ngx.time
 
-local NOTICE = ngx.NOTICE
 local WARN = ngx.WARN
 
 -- Seconds between two looks at what is due.
@@ -168,7 +166,7 @@ local function load(current, source, body, path)
     local epoch = sources_epoch
     local ok, ended = begin_load(current, source, body, path)
     while ok and not ended do
-        ngx_sleep(LOADING_POLL)
+        ngx.sleep(LOADING_POLL)
         if epoch ~= sources_epoch then
             return nil, "another policy came into force"
         end
@@ -314,7 +312,7 @@ local function run_fetch(premature, current, source)
 
         metrics.count("crl_updates_total", updated and "updated" or "unchanged")
         if updated then
-            ngx_log(NOTICE, "[mtls] CRL updated: ", source.url)
+            ngx_log(ngx.NOTICE, "[mtls] CRL updated: ", source.url)
         end
     end
 

@@ -30,14 +30,8 @@ local shortage = require "resty.mtls.internal.shortage"
 
 
 local monotonic = monotonic_clock.now
-local ngx_log = ngx.log
-local ngx_sleep = ngx.sleep
-local ngx_time = ngx.time
-local timer_at = ngx.timer.at
 
 local ERR = ngx.ERR
-local NOTICE = ngx.NOTICE
-local WARN = ngx.WARN
 
 
 -- Milliseconds
@@ -95,7 +89,7 @@ local function run()
         local failing = known.failing
         known.failing = nil
         if failing then
-            ngx_log(NOTICE, "[mtls] fleet: connected to Redis again")
+            ngx.log(ngx.NOTICE, "[mtls] fleet: connected to Redis again")
         end
 
         ok, err, reason = fleet_sync.follow(conn, known, held, function()
@@ -126,7 +120,7 @@ end
 
 
 local function start_timer(delay)
-    local ok, err = timer_at(delay, tick)
+    local ok, err = ngx.timer.at(delay, tick)
     running = ok and true or false
     if not ok then
         shortage.report_timer("no timer for the fleet: ", err)
@@ -208,7 +202,7 @@ function _M.await_first_sync()
 
     _M.ensure_running()
     while started_at and monotonic() < started_at + FIRST_WAIT * 1000 and not dict:get(ATTEMPTED) do
-        ngx_sleep(0.005)
+        ngx.sleep(0.005)
     end
 
     is_synced = dict:get(SYNCED) == true
@@ -244,7 +238,7 @@ local function report(all)
     local status = _M.status()
     all.fleet_connected = status.connected and 1 or 0
     if status.last_sync then
-        all.fleet_last_sync_age_seconds = math.max(0, ngx_time() - status.last_sync)
+        all.fleet_last_sync_age_seconds = math.max(0, ngx.time() - status.last_sync)
     end
 end
 
@@ -267,7 +261,7 @@ local function run_once(command)
         end
 
         fleet_blocks.count_error(reason)
-        fleet_blocks.log_once(WARN, "answer", "Redis: ", err, "; no answers of responders are shared")
+        fleet_blocks.log_once(ngx.WARN, "answer", "Redis: ", err, "; no answers of responders are shared")
 
         return nil
     end

@@ -11,7 +11,6 @@ local library = require "resty.mtls.internal.library"
 
 
 local C = library.C
-local concat = table.concat
 
 
 ffi.cdef [[
@@ -82,7 +81,7 @@ end
 
 -- What an entry says, without the digest of its secret.
 local function content_of(entry)
-    return concat({ "1", entry.added, entry.ends, entry.nonce, entry.node, entry.selector, entry.reason }, "\t")
+    return table.concat({ "1", entry.added, entry.ends, entry.nonce, entry.node, entry.selector, entry.reason }, "\t")
 end
 
 

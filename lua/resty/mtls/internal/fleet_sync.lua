@@ -7,7 +7,6 @@ local monotonic_clock = require "resty.mtls.internal.monotonic_clock"
 
 
 local monotonic = monotonic_clock.now
-local ngx_log = ngx.log
 local ngx_time = ngx.time
 
 -- Elements of the stream, of which Redis keeps a few more.
@@ -294,7 +293,7 @@ function _M.follow(conn, known, held, report)
         end
 
         if replies[1] ~= known.instance then
-            ngx_log(ngx.NOTICE, "[mtls] fleet: Redis has lost its data, this node writes its blocks again")
+            ngx.log(ngx.NOTICE, "[mtls] fleet: Redis has lost its data, this node writes its blocks again")
 
             return true
         end

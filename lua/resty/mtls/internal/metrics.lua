@@ -23,11 +23,8 @@ local error = error
 local floor = math.floor
 local ipairs = ipairs
 local ngx = ngx
-local ngx_log = ngx.log
 local tonumber = tonumber
 local tostring = tostring
-
-local WARN = ngx.WARN
 
 
 local OTHER = "other"
@@ -89,7 +86,7 @@ local _M = {
 local function warn_once(text)
     if not warned[text] then
         warned[text] = true
-        ngx_log(WARN, "[mtls] ", text)
+        ngx.log(ngx.WARN, "[mtls] ", text)
     end
 end
 

@@ -4,7 +4,6 @@
 local ffi = require "ffi"
 
 
-local concat = table.concat
 local find = string.find
 local match = string.match
 local sub = string.sub
@@ -45,7 +44,7 @@ local function read_file(path, max)
     file:close()
 
     -- A directory has no pieces.
-    return size <= max and text[1] and concat(text) or nil
+    return size <= max and text[1] and table.concat(text) or nil
 end
 
 

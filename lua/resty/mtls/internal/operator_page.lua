@@ -8,7 +8,6 @@ local ffi = require "ffi"
 
 
 local concat = table.concat
-local io_open = io.open
 
 ffi.cdef [[
 unsigned char *SHA256(const unsigned char *data, size_t count, unsigned char *md_buf);
@@ -25,7 +24,7 @@ local page, content_security_policy
 
 
 local function read(directory, name)
-    local file, err = io_open(directory .. name, "rb")
+    local file, err = io.open(directory .. name, "rb")
     if not file then
         error("the page cannot be read: " .. err .. "; install the files of resty/mtls/page beside the Lua modules", 0)
     end

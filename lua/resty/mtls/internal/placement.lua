@@ -18,7 +18,6 @@ local ffi = require "ffi"
 local nginx_conf = require "resty.mtls.internal.nginx_conf"
 
 
-local concat = table.concat
 local gmatch = string.gmatch
 local gsub = string.gsub
 local find = string.find
@@ -223,7 +222,7 @@ local function unnamed_routes(routes, engine, path)
     end
 
     return {
-        path .. ": no location names the route" .. (count > 1 and "s " or " ") .. concat(names, ", ")
+        path .. ": no location names the route" .. (count > 1 and "s " or " ") .. table.concat(names, ", ")
         .. (count > MAX_NAMES and " and " .. count - MAX_NAMES .. " more" or "") .. " of the policy: "
         .. (count > 1 and "their" or "its") .. " plugins apply to no request; expected 'set $mtls_route NAME;' or "
         .. "access(NAME)"

@@ -15,8 +15,6 @@ local url = require "resty.mtls.internal.net.url"
 
 local C = library.C
 local concat = table.concat
-local floor = math.floor
-local min = math.min
 local ngx_log = ngx.log
 local ngx_now = ngx.now
 local ngx_time = ngx.time
@@ -49,7 +47,7 @@ local worker_documents = {}
 
 -- The body of a document, or nil, an error and its kind.
 local function get_document(options, deadline, target, max_bytes, origin)
-    local left = floor((deadline - ngx_now()) * 1000)
+    local left = math.floor((deadline - ngx_now()) * 1000)
     if left < 1 then
         return nil, url.without_query(target) .. ": timeout"
     end
@@ -197,7 +195,7 @@ local function fetch_documents(options, dict)
         end
 
         -- With a longer lifetime, the renewal after ten minutes would find these documents again.
-        return documents, min(options.rediscovery_lifetime, MAX_AGE / 2)
+        return documents, math.min(options.rediscovery_lifetime, MAX_AGE / 2)
     end)
     if not value then
         return nil, err, kind

@@ -29,7 +29,6 @@ local NO_PLAN = 0xffffffff
 local DPOP_OFF = CONST.DPOP_OFF
 local DPOP_STRICT = CONST.DPOP_STRICT
 local USE_DPOP_NONCE = "use_dpop_nonce"
-local band = bit.band
 local clear_header = ngx.req.clear_header
 local error = error
 local ngx = ngx
@@ -300,7 +299,7 @@ function _M.check(engine, route, plan, ssl, dict)
             local function find_plan()
                 local current = engine:plan(route)
 
-                return current and band(engine:plan_flags(current), CONST.PLAN_TOKEN) ~= 0
+                return current and bit.band(engine:plan_flags(current), CONST.PLAN_TOKEN) ~= 0
                        and options_of(engine, current).certificate_plan or nil
             end
 

@@ -24,7 +24,6 @@ local url = require "resty.mtls.internal.net.url"
 local concat = table.concat
 local find = string.find
 local get_phase = ngx.get_phase
-local md5 = ngx.md5
 local ngx_now = ngx.now
 local printable = url.printable
 local sub = string.sub
@@ -75,7 +74,7 @@ function _M.init(opts)
     dns.init(opts)
     scope = ""
     if not allow:is_empty() or opts.nameservers or opts.hosts_file then
-        scope = md5(concat({ concat(allow.v4, ","), concat(allow.v6, ","), concat(opts.nameservers or {}, ","),
+        scope = ngx.md5(concat({ concat(allow.v4, ","), concat(allow.v6, ","), concat(opts.nameservers or {}, ","),
                              opts.hosts_file or "" }, ";")) .. ":"
     end
 end

@@ -14,7 +14,6 @@ local concat = table.concat
 local find = string.find
 local floor = math.floor
 local lower = string.lower
-local ngx_sleep = ngx.sleep
 local printable = url.printable
 local sub = string.sub
 
@@ -54,7 +53,7 @@ local function receive_more(conn)
     if conn.burst >= MAX_BURST then
         conn.burst = 0
         -- On nginx without OpenResty's patches, sleep(0) returns before the event loop polls any socket.
-        ngx_sleep(0.001)
+        ngx.sleep(0.001)
     end
 
     local ok, err = tcp.set_timeout(conn)

@@ -14,7 +14,6 @@ local tcp = require "resty.mtls.internal.net.tcp"
 
 local concat = table.concat
 local find = string.find
-local md5 = ngx.md5
 local ngx_now = ngx.now
 local sub = string.sub
 
@@ -300,7 +299,7 @@ end
 
 -- Connects to the socket file, or to one of the addresses of the host.
 local function open(opts, deadline)
-    local pool = { pool = "resty-mtls-redis:" .. md5(concat({
+    local pool = { pool = "resty-mtls-redis:" .. ngx.md5(concat({
         opts.host or "", opts.port or "", opts.unix or "", opts.username or "", opts.password or "",
         tostring(opts.ssl), tostring(opts.ssl_verify), opts.database or 0,
     }, "\0")) }

@@ -20,10 +20,7 @@ local shortage = require "resty.mtls.internal.shortage"
 local worker_store = require "resty.mtls.internal.net.worker_store"
 
 
-local concat = table.concat
 local floor = math.floor
-local get_phase = ngx.get_phase
-local max = math.max
 local min = math.min
 local monotonic = monotonic_clock.now
 local ngx_log = ngx.log
@@ -74,7 +71,7 @@ local warned = {}
 
 
 local function warn_once(...)
-    local text = concat { ... }
+    local text = table.concat { ... }
     if not warned[text] then
         warned[text] = true
         ngx_log(WARN, "[mtls] ", text)
@@ -398,7 +395,7 @@ end
 -- Starts a flight. In a timer, it is part of the caller; without a timer, of the request: if that is aborted, the
 -- lease ends after three seconds.
 local function start_flight(store, keys, flight, fetch)
-    if get_phase() == "timer" then
+    if ngx.get_phase() == "timer" then
         return run_flight(store, keys, flight, fetch)
     end
 
@@ -505,7 +502,7 @@ function _M.get(dict_name, key, opts, fetch)
         if not flight then
             ngx_sleep(pause)
         elseif not flight.done then
-            flight.semaphore:wait(max(pause, 0.05))
+            flight.semaphore:wait(math.max(pause, 0.05))
         end
 
         pause = min(pause * 2, MAX_POLL)
