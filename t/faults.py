@@ -390,7 +390,9 @@ class Trial:
         for thread in self.threads:
             thread.stopping = True
         for thread in self.threads:
-            thread.join(40)
+            # No thread runs where nginx has not started.
+            if thread.ident:
+                thread.join(40)
 
     def since(self, when):
         """The responses to requests that were sent after a moment."""

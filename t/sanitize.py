@@ -104,11 +104,13 @@ class Asan(Tool):
         # Leaks do not change the exit status, because nginx has some itself.
         script(os.path.join(self.dir, "nginx"),
                "export ASAN_OPTIONS=\"%s:verify_asan_link_order=0:log_path=${ASAN_OPTIONS##*log_path=}\" LSAN_OPTIONS=exitcode=0\n"
-               "export LD_PRELOAD='%s %s'\nexec '%s' \"$@\"\n" % (options, daemon, os.path.realpath(runtime), self.nginx))
+               "export LD_PRELOAD=\"%s %s $LD_PRELOAD\"\nexec '%s' \"$@\"\n" % (options, daemon, os.path.realpath(runtime), self.nginx))
         # Test::Nginx adds the name of the test to the end.
         self.options = "%s:detect_leaks=0:log_path=%s/asan" % (options, self.log)
+        # A library is preloaded, also into the shell that starts nginx, which has no runtime.
         self.cc = script(os.path.join(self.dir, "cc"),
-                         "exec %s -fsanitize=address \"$@\"\n" % os.environ.get("CC", "cc"))
+                         "case \" $* \" in *' -shared '*) exec %s \"$@\" ;; esac\nexec %s -fsanitize=address \"$@\"\n"
+                         % (2 * (os.environ.get("CC", "cc"),)))
 
     def env(self):
         # The runtime maps some 40 MB by itself, and ends a process that cannot.
