@@ -69,7 +69,11 @@ function _M.check(token, certificate, opts)
                                    message)
     end)
 
-    return ok, err
+    if ok then
+        return true
+    end
+
+    return nil, err
 end
 
 
