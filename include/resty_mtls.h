@@ -696,8 +696,9 @@ typedef struct rmtls_request_state {
   int32_t is_allowed;
   // Status of the refusal, or 0.
   int32_t status;
-  // 1 when the decision set no upstream headers but listed them, else 0.
-  int32_t is_listed;
+  // 1 when the request lacks the upstream headers of the decision, which were listed, or set and
+  // removed since; else 0.
+  int32_t lacks_headers;
   // 1 when it is a CORS preflight that was not authenticated, else 0.
   int32_t is_preflight;
   // The last decision about the request.

@@ -53,8 +53,9 @@ pub struct rmtls_request_state {
     pub is_allowed: i32,
     /// Status of the refusal, or 0.
     pub status: i32,
-    /// 1 when the decision set no upstream headers but listed them, else 0.
-    pub is_listed: i32,
+    /// 1 when the request lacks the upstream headers of the decision, which were listed, or set and
+    /// removed since; else 0.
+    pub lacks_headers: i32,
     /// 1 when it is a CORS preflight that was not authenticated, else 0.
     pub is_preflight: i32,
     /// The last decision about the request.
@@ -75,7 +76,7 @@ impl rmtls_request_state {
             is_decided: 0,
             is_allowed: 0,
             status: 0,
-            is_listed: 0,
+            lacks_headers: 0,
             is_preflight: 0,
             decision: rmtls_decision::default(),
         }

@@ -226,7 +226,7 @@ fn generated_cdef_has_the_layout_of_rust() {
         is_decided,
         is_allowed,
         status,
-        is_listed,
+        lacks_headers,
         is_preflight,
         decision,
     });

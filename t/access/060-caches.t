@@ -88,7 +88,7 @@ flat
             local function work(n)
                 for _ = 1, n do
                     -- As after decide(), which sets no headers. A new request has none either.
-                    state_of_request().is_listed = 1
+                    state_of_request().lacks_headers = 1
                     clear_header("X-Client-Cert-Dn")
                     access("a")
                 end

@@ -14,6 +14,9 @@ our $HeaderPolicy = policy("ca-a", route("a", "", header_cert_auth()), route("op
 our $GlobalPolicy = policy("ca-a ca-b", route("a", "", mtls_auth("ca-a")))
     . "plugins:\n- name: mtls-auth\n  config: {ca_certificates: [\@ca-b], skip_consumer_lookup: true}\n";
 
+our $AnonymousPolicy = policy("ca-a", route("a", "a.test", plugin("mtls-auth", "ca_certificates: [\@ca-a], anonymous: nobody")))
+    . "consumers: [{username: client-a}, {username: nobody}]\n";
+
 # What the phases after access() see.
 our $See = <<'_EOC_';
     init_worker_by_lua_block {
@@ -318,3 +321,45 @@ client-b:
 200 in /both/in
 --- error_log
 [mtls] 401 
+
+
+
+=== TEST 9: a redirect to the same location keeps the upstream headers where strip() removes reserved headers, and counts once
+--- http_config
+    lua_shared_dict mtls 10m;
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/index.sock;
+        location / { return 404; }
+        location = /a/index { content_by_lua_block { ngx.print(ngx.req.raw_header()) } }
+    }
+    server {
+        listen unix:$TEST_NGINX_HTML_DIR/status.sock;
+        location / { content_by_lua_block { ngx.print(require("resty.mtls").metrics()) } }
+    }
+--- policy eval: $::AnonymousPolicy
+--- config
+    include $TEST_NGINX_ROOT/nginx-conf/mtls-server.conf;
+    location /a {
+        set $mtls_route a;
+        include $TEST_NGINX_ROOT/nginx-conf/mtls-location.conf;
+        proxy_intercept_errors on;
+        error_page 404 = /a/index;
+        proxy_pass http://unix:$TEST_NGINX_HTML_DIR/index.sock:;
+    }
+--- client
+for client in client-a client-b; do
+    get a.test/a $(as $client) -H 'X-Consumer-Username: forged' -H 'X-Anonymous-Consumer: forged' | tr -d '\r' |
+        grep -E '^(GET|X-(Consumer-Username|Anonymous-Consumer):)'
+done
+count() {
+    curl -s --unix-socket status.sock http://localhost/ | grep '^resty_mtls_requests_total.*route="a"' | sed 's/.*} //'
+}
+until [ -n "$(count)" ]; do sleep 0.1; done
+count
+--- client_out
+GET /a/index HTTP/1.0
+X-Consumer-Username: client-a
+GET /a/index HTTP/1.0
+X-Consumer-Username: nobody
+X-Anonymous-Consumer: true
+2

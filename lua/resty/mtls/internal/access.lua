@@ -183,7 +183,7 @@ local function decide(engine, route, dict, state, list)
     local was_allowed = is_again and state.is_allowed == 1
     local earlier_status = is_again and state.status
     local was_preflight = is_again and state.is_preflight == 1
-    local is_new = not still_holds or not list and state.is_listed == 0
+    local is_new = not still_holds or not list and state.lacks_headers == 0
     -- Nothing is decided while this waits, nor after an error.
     state.is_decided = 0
     local internal = is_internal()
@@ -238,7 +238,7 @@ local function decide(engine, route, dict, state, list)
     end
 
     publish(engine, state, route, plan, decision, refusal)
-    state.is_listed = list and 1 or 0
+    state.lacks_headers = list and 1 or 0
     if is_new then
         local is_counted = refusal and earlier_status == refusal.status or not refusal and was_allowed
         report(engine, route, decision, refusal, reported, is_counted, internal)
@@ -273,8 +273,8 @@ function _M.run(engine, route, dict, why)
         refusal = unavailable(engine, state, route, why)
     else
         local _, still_holds = earlier_decision(engine, state, route)
-        -- decide() sets no upstream headers.
-        if still_holds and state.is_listed == 0 then
+        -- decide() sets no upstream headers, and strip() has removed them after a redirect to the same location.
+        if still_holds and state.lacks_headers == 0 then
             return
         end
 

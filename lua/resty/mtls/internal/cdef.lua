@@ -148,7 +148,7 @@ typedef struct rmtls_request_state {
   int32_t is_decided;
   int32_t is_allowed;
   int32_t status;
-  int32_t is_listed;
+  int32_t lacks_headers;
   int32_t is_preflight;
   struct rmtls_decision decision;
 } rmtls_request_state;

@@ -160,13 +160,22 @@ function _M.set_decided(state, record, route, is_allowed)
     state.location = location_of(get_request())
     state.is_allowed = is_allowed and 1 or 0
     state.status = 0
-    state.is_listed = 0
+    state.lacks_headers = 0
     state.is_preflight = 0
     if state.record ~= record then
         set_record(state, record)
     end
 
     state.is_decided = 1
+end
+
+
+-- Remembers that the request has lost upstream headers, which access() must set again.
+function _M.lose_headers()
+    local state = current()
+    if state then
+        state.lacks_headers = 1
+    end
 end
 
 

@@ -5,6 +5,7 @@ local base = require "resty.core.base"
 local library = require "resty.mtls.internal.library"
 local own_headers = require "resty.mtls.internal.own_headers"
 local request_headers = require "resty.mtls.internal.request_headers"
+local request_state = require "resty.mtls.internal.request_state"
 local raw_headers = require "resty.mtls.internal.raw_headers"
 local CONST = require "resty.mtls.internal.cdef"
 
@@ -115,6 +116,8 @@ function _M.remove(engine)
             return
         end
 
+        -- Among them may be those that an earlier decision has set.
+        request_state.lose_headers()
         local names, seen = {}, {}
         for i = 1, reserved do
             local element = elements[found[i - 1]]
