@@ -530,6 +530,8 @@ typedef struct rmtls_lines {
   // 1 when the lines may be appended to the headers of a request in nginx's memory: nginx does
   // not read these names itself, they are different, and no byte needs an escape. Else 0.
   int32_t may_append;
+  // What keeps the lines, for `rmtls_header_list_append`.
+  const void *owner;
 } rmtls_lines;
 
 // When a block is in force.
@@ -1499,18 +1501,21 @@ int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
                           struct rmtls_buf *name,
                           struct rmtls_buf *value);
 
-// Appends the first `count` of these lines, whose `may_append` is 1, to the headers of a request,
-// which has none of their names, with memory of the pool of the list. On an error nothing is
-// changed: `RMTLS_INVALID` if there is no room or no memory for
-// them.
+// Appends the first `count` of these lines, whose `may_append` is 1, to the headers of `request`,
+// which has none of their names, and a state of `rmtls_request_state_begin`. The headers point to
+// the lines, which are kept as long as the state; `palloc` gets memory for another part of the list
+// where the last one has no room. On an error nothing is changed: `RMTLS_INVALID` if there is no
+// state, no room or no memory.
 //
 // # Safety
-// `list` is NULL or the list of a live request, with its last part; `lines` is NULL or valid, with
-// at least `count` lines; `palloc` is NULL or nginx's function.
+// `list` is NULL or the list of `request`, which is live, with its last part; `lines` is NULL or
+// valid, with at least `count` lines; `palloc` is NULL or nginx's function. What reads the headers
+// does not write into them.
 int32_t rmtls_header_list_append(struct rmtls_nginx_list *list,
                                  const struct rmtls_lines *lines,
                                  uint32_t count,
-                                 rmtls_nginx_palloc_function palloc);
+                                 rmtls_nginx_palloc_function palloc,
+                                 const void *request);
 
 // Writes routes of the policy in force, with their plugins, as a JSON object: `total`, `matching`,
 // `from`, `items` (`name`, or the id; `plugins`; `report_only`, those of them with `enforce:

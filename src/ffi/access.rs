@@ -1,6 +1,7 @@
 //! The access phase: decisions, and the clients they are about.
 
 use std::ffi::c_void;
+use std::rc::Rc;
 
 use openssl::ssl::SslRef;
 
@@ -96,6 +97,8 @@ pub struct rmtls_lines {
     /// 1 when the lines may be appended to the headers of a request in nginx's memory: nginx does
     /// not read these names itself, they are different, and no byte needs an escape. Else 0.
     pub may_append: i32,
+    /// What keeps the lines, for `rmtls_header_list_append`.
+    pub owner: *const c_void,
 }
 
 impl Default for rmtls_lines {
@@ -109,12 +112,13 @@ impl Default for rmtls_lines {
             left_out: 0,
             left_out_kinds: std::ptr::null(),
             may_append: 0,
+            owner: std::ptr::null(),
         }
     }
 }
 
 impl rmtls_lines {
-    pub(super) fn new(lines: &PackedLines) -> rmtls_lines {
+    pub(super) fn new(lines: &Rc<PackedLines>) -> rmtls_lines {
         rmtls_lines {
             bytes: lines.bytes.as_ptr(),
             ends: lines.ends.as_ptr(),
@@ -124,6 +128,23 @@ impl rmtls_lines {
             left_out: lines.left_out.len() as u32,
             left_out_kinds: lines.left_out.as_ptr(),
             may_append: lines.may_append.into(),
+            owner: Rc::as_ptr(lines).cast(),
+        }
+    }
+
+    /// A reference to the lines.
+    ///
+    /// # Safety
+    /// These are valid lines of [`rmtls_lines::new`], which have not been freed.
+    pub(super) unsafe fn kept(&self) -> Result<Rc<PackedLines>, Error> {
+        let owner = self.owner.cast::<PackedLines>();
+        if owner.is_null() {
+            return Err(Error::NullArgument);
+        }
+        // SAFETY: the caller's promise: `owner` is of an Rc that is not dropped.
+        unsafe {
+            Rc::increment_strong_count(owner);
+            Ok(Rc::from_raw(owner))
         }
     }
 }

@@ -1,11 +1,11 @@
 //! nginx's list of the headers of a request, to which header lines are appended.
 
 use std::ffi::c_void;
-use std::mem::{align_of, size_of};
+use std::mem::size_of;
 use std::ptr;
 
 use super::access::rmtls_lines;
-use super::{guard_without_openssl, handle, output};
+use super::{guard_without_openssl, handle, output, request_state};
 use crate::Error;
 
 /// The begin of `ngx_table_elt_t`. Since nginx 1.23 a pointer to the next header of the same name
@@ -59,24 +59,30 @@ const WITH_NEXT: usize = size_of::<rmtls_nginx_header>() + size_of::<usize>();
 pub type rmtls_nginx_palloc_function =
     Option<unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void>;
 
-/// Appends the first `count` of these lines, whose `may_append` is 1, to the headers of a request,
-/// which has none of their names, with memory of the pool of the list. On an error nothing is
-/// changed: `RMTLS_INVALID` if there is no room or no memory for
-/// them.
+/// Appends the first `count` of these lines, whose `may_append` is 1, to the headers of `request`,
+/// which has none of their names, and a state of `rmtls_request_state_begin`. The headers point to
+/// the lines, which are kept as long as the state; `palloc` gets memory for another part of the list
+/// where the last one has no room. On an error nothing is changed: `RMTLS_INVALID` if there is no
+/// state, no room or no memory.
 ///
 /// # Safety
-/// `list` is NULL or the list of a live request, with its last part; `lines` is NULL or valid, with
-/// at least `count` lines; `palloc` is NULL or nginx's function.
+/// `list` is NULL or the list of `request`, which is live, with its last part; `lines` is NULL or
+/// valid, with at least `count` lines; `palloc` is NULL or nginx's function. What reads the headers
+/// does not write into them.
 #[no_mangle]
 pub unsafe extern "C" fn rmtls_header_list_append(
     list: *mut rmtls_nginx_list,
     lines: *const rmtls_lines,
     count: u32,
     palloc: rmtls_nginx_palloc_function,
+    request: *const c_void,
 ) -> i32 {
     guard_without_openssl(|| {
         // SAFETY: the caller's promises, passed on unchanged.
-        unsafe { append(output(list)?, handle(lines)?, count as usize, palloc) }
+        unsafe {
+            let (list, lines) = (output(list)?, handle(lines)?);
+            append(list, lines, count as usize, palloc, request)
+        }
     })
 }
 
@@ -87,6 +93,7 @@ unsafe fn append(
     lines: &rmtls_lines,
     count: usize,
     palloc: rmtls_nginx_palloc_function,
+    request: *const c_void,
 ) -> Result<(), Error> {
     let misuse = |what: &str| Err(Error::Misuse(format!("header list: {what}")));
     if count == 0 {
@@ -116,30 +123,25 @@ unsafe fn append(
         )
     };
     let has_room = last.count <= list.capacity && count <= list.capacity - last.count;
-    let part_size = match has_room {
-        true => 0,
-        false => size_of::<rmtls_nginx_list_part>() + list.capacity * list.header_size,
-    };
-    let size = ends.last().map_or(0, |end| *end as usize);
     if count > list.capacity {
         return misuse("more lines than a part has room for");
     }
-    // SAFETY: nginx's function, and the pool of its request.
-    let memory: *mut u8 = unsafe { palloc(list.pool, part_size + size) }.cast();
-    if memory.is_null() || memory.align_offset(align_of::<rmtls_nginx_list_part>()) != 0 {
-        return misuse("no memory");
+    let mut new_part = ptr::null_mut::<rmtls_nginx_list_part>();
+    if !has_room {
+        let size = size_of::<rmtls_nginx_list_part>() + list.capacity * list.header_size;
+        // SAFETY: nginx's function, and the pool of its request.
+        new_part = unsafe { palloc(list.pool, size) }.cast();
+        if new_part.is_null() || !new_part.is_aligned() {
+            return misuse("no memory");
+        }
     }
-    // SAFETY: the memory has room for both, checked above. It is the caller's alone, so the two do
-    // not overlap with the lines.
-    let bytes = unsafe {
-        let bytes = memory.add(part_size);
-        ptr::copy_nonoverlapping(lines.bytes, bytes, size);
-        bytes
-    };
+    // SAFETY: the caller's promise: the lines are valid.
+    request_state::keep_lines(request, unsafe { lines.kept()? })?;
+    let bytes = lines.bytes;
     let part = match has_room {
         true => last,
         false => {
-            let part = memory.cast::<rmtls_nginx_list_part>();
+            let part = new_part;
             // SAFETY: the memory is aligned and has room for a part and the headers after it. The
             // list has it from here on, which the caller promises to keep alive.
             unsafe {
@@ -160,8 +162,8 @@ unsafe fn append(
             return Err(Error::Panic);
         };
         let (name_end, value_end) = (name_end as usize, value_end as usize);
-        // SAFETY: the part has room for `count` headers more, and the offsets are within the bytes
-        // that were copied.
+        // SAFETY: the part has room for `count` headers more, and the offsets are within the bytes,
+        // which live as long as the request.
         unsafe {
             let header = part.headers.byte_add(part.count * list.header_size);
             header.write(rmtls_nginx_header {
@@ -187,13 +189,49 @@ unsafe fn append(
 mod tests {
     use super::*;
     use crate::engine::{HeaderLine, LineKind, PackedLines};
+    use crate::ffi::request_state::{
+        rmtls_nginx_cleanup, rmtls_request_state, rmtls_request_state_begin,
+        rmtls_request_state_end,
+    };
     use crate::ffi::{RMTLS_INVALID, RMTLS_NULL_ARGUMENT, RMTLS_OK};
+    use std::rc::Rc;
+
+    /// A request with a state, which ends with it.
+    struct Request {
+        state: Box<[u64; size_of::<rmtls_request_state>().div_ceil(8)]>,
+    }
+
+    impl Request {
+        fn new() -> Request {
+            let mut state = Box::new([0; size_of::<rmtls_request_state>().div_ceil(8)]);
+            let mut cleanup = rmtls_nginx_cleanup {
+                handler: ptr::null(),
+                data: state.as_mut_ptr().cast(),
+                next: ptr::null_mut(),
+            };
+            let (request, mut found) = (state.as_ptr().cast(), ptr::null_mut());
+            let status = unsafe { rmtls_request_state_begin(request, 1, &mut cleanup, &mut found) };
+            assert_eq!(status, RMTLS_OK);
+            Request { state }
+        }
+
+        fn address(&self) -> *const c_void {
+            self.state.as_ptr().cast()
+        }
+    }
+
+    impl Drop for Request {
+        fn drop(&mut self) {
+            unsafe { rmtls_request_state_end(self.state.as_mut_ptr().cast()) };
+        }
+    }
 
     /// A list whose first part has `count` headers already, all zero.
     struct List {
         _headers: Vec<usize>,
         pool: Box<Pool>,
         list: Box<rmtls_nginx_list>,
+        request: Request,
     }
 
     /// Memory for one allocation.
@@ -238,11 +276,13 @@ mod tests {
                 _headers: headers,
                 pool,
                 list,
+                request: Request::new(),
             }
         }
 
         fn append(&mut self, lines: &rmtls_lines, count: u32) -> i32 {
-            unsafe { rmtls_header_list_append(&mut *self.list, lines, count, Some(palloc)) }
+            let (list, request) = (&mut *self.list, self.request.address());
+            unsafe { rmtls_header_list_append(list, lines, count, Some(palloc), request) }
         }
 
         /// The headers, and whether each has a next one.
@@ -264,13 +304,13 @@ mod tests {
         }
     }
 
-    fn lines(values: &[(&str, &str)]) -> PackedLines {
+    fn lines(values: &[(&str, &str)]) -> Rc<PackedLines> {
         let line = |(name, value): &(&str, &str)| HeaderLine {
             kind: LineKind::Always,
             name: (*name).to_owned().into(),
             value: (*value).to_owned(),
         };
-        PackedLines::new(values.iter().map(line).collect())
+        Rc::new(PackedLines::new(values.iter().map(line).collect()))
     }
 
     fn text(data: *const u8, len: usize) -> String {
@@ -322,6 +362,25 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_kept_until_the_requests_end() {
+        let kept = lines(&[("X-A", "a")]);
+        let more = lines(&[("X-B", "b")]);
+        let count = || (Rc::strong_count(&kept), Rc::strong_count(&more));
+        let (mut first, mut second) = (List::new(48, 20, 0), List::new(48, 20, 0));
+        for list in [&mut first, &mut second] {
+            // Once more, as after a change of the policy and back.
+            for lines in [&kept, &more, &kept] {
+                assert_eq!(list.append(&rmtls_lines::new(lines), 1), RMTLS_OK);
+            }
+        }
+        assert_eq!(count(), (3, 3));
+        drop(first);
+        assert_eq!(count(), (2, 2));
+        drop(second);
+        assert_eq!(count(), (1, 1));
+    }
+
+    #[test]
     fn append_changes_nothing_where_it_cannot() {
         let packed = lines(&[("X-A", "a"), ("X-B", "b"), ("X-C", "c")]);
         let lines = rmtls_lines::new(&packed);
@@ -329,26 +388,28 @@ mod tests {
             (
                 list.append(lines, count),
                 list.headers().len(),
-                list.pool.allocated,
+                list.pool.allocated.is_some(),
             )
         };
         let new = || List::new(WITH_NEXT, 20, 1);
-        let size = Some(packed.bytes.len());
-        assert_eq!(append(&mut new(), &lines, 3), (RMTLS_OK, 4, size));
-        assert_eq!(append(&mut new(), &lines, 0), (RMTLS_OK, 1, None));
+        let full = || List::new(WITH_NEXT, 3, 3);
+        assert_eq!(append(&mut new(), &lines, 3), (RMTLS_OK, 4, false));
+        assert_eq!(append(&mut full(), &lines, 3), (RMTLS_OK, 6, true));
+        assert_eq!(append(&mut new(), &lines, 0), (RMTLS_OK, 1, false));
         // More lines than there are, or than a part has room for.
-        let invalid = (RMTLS_INVALID, 1, None);
+        let invalid = (RMTLS_INVALID, 1, false);
         assert_eq!(append(&mut new(), &lines, 4), invalid);
         assert_eq!(append(&mut List::new(WITH_NEXT, 2, 1), &lines, 3), invalid);
         // No memory, or memory that is not aligned.
-        let mut list = new();
+        let mut list = full();
         list.pool.memory.clear();
-        assert_eq!(append(&mut list, &lines, 3), (RMTLS_INVALID, 1, size));
-        let mut list = new();
+        assert_eq!(append(&mut list, &lines, 3), (RMTLS_INVALID, 3, true));
+        let mut list = full();
         list.pool.from = 1;
-        assert_eq!(append(&mut list, &lines, 3), (RMTLS_INVALID, 1, size));
-        let list = &mut *new().list;
-        let status = unsafe { rmtls_header_list_append(list, &lines, 3, None) };
+        assert_eq!(append(&mut list, &lines, 3), (RMTLS_INVALID, 3, true));
+        let mut list = new();
+        let (request, list) = (list.request.address(), &mut *list.list);
+        let status = unsafe { rmtls_header_list_append(list, &lines, 3, None, request) };
         assert_eq!(status, RMTLS_NULL_ARGUMENT);
         assert_eq!(append(&mut List::new(64, 20, 1), &lines, 3), invalid);
         let set = rmtls_lines {
@@ -356,5 +417,18 @@ mod tests {
             ..lines
         };
         assert_eq!(append(&mut new(), &set, 3), invalid);
+        let ownerless = rmtls_lines {
+            owner: ptr::null(),
+            ..lines
+        };
+        assert_eq!(
+            append(&mut new(), &ownerless, 3),
+            (RMTLS_NULL_ARGUMENT, 1, false)
+        );
+        // A request without a state.
+        let mut list = new();
+        unsafe { rmtls_request_state_end(list.request.state.as_mut_ptr().cast()) };
+        assert_eq!(append(&mut list, &lines, 3), invalid);
+        assert_eq!(Rc::strong_count(&packed), 1);
     }
 }

@@ -10,11 +10,13 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::mem::{self, align_of};
 use std::ptr;
+use std::rc::Rc;
 
 use foldhash::fast::RandomState;
 
 use super::access::rmtls_decision;
 use super::{guard_without_openssl, output};
+use crate::engine::PackedLines;
 use crate::Error;
 
 /// `ngx_pool_cleanup_t`.
@@ -102,11 +104,20 @@ enum Kept {
     No,
 }
 
+/// A request with a state.
+struct Live {
+    state: *mut rmtls_request_state,
+    /// What the headers of the request point to.
+    lines: Option<Rc<PackedLines>>,
+    /// What else they point to, where they were appended more than once.
+    more_lines: Vec<Rc<PackedLines>>,
+}
+
 /// The states of this worker's requests.
 #[derive(Default)]
 struct Requests {
     /// By the address of the request.
-    states: HashMap<usize, *mut rmtls_request_state, RandomState>,
+    states: HashMap<usize, Live, RandomState>,
     /// By their numbers, less 1.
     tables: Vec<Table>,
     /// Numbers of tables that the caller has not dropped yet.
@@ -188,6 +199,23 @@ fn with_requests<T>(body: impl FnOnce(&mut Requests) -> Result<T, Error>) -> Res
         .map_err(|_| Error::Panic)?
 }
 
+/// Keeps header lines until nginx frees the request.
+pub(super) fn keep_lines(request: *const c_void, lines: Rc<PackedLines>) -> Result<(), Error> {
+    with_requests(|requests| {
+        let Some(live) = requests.states.get_mut(&(request as usize)) else {
+            return Err(Error::Misuse(
+                "header lines: the request has no state".into(),
+            ));
+        };
+        match &live.lines {
+            None => live.lines = Some(lines),
+            Some(first) if Rc::ptr_eq(first, &lines) => (),
+            Some(_) => live.more_lines.push(lines),
+        }
+        Ok(())
+    })
+}
+
 /// Writes a number for a caller that no other has, such as each Lua VM of a worker.
 ///
 /// # Safety
@@ -219,7 +247,7 @@ pub unsafe extern "C" fn rmtls_request_state_find(
         // SAFETY: the caller's promise, passed on unchanged.
         let out = unsafe { output(out)? };
         *out = with_requests(|requests| match requests.states.get(&(request as usize)) {
-            Some(state) => Ok(*state),
+            Some(live) => Ok(live.state),
             None => Err(Error::NotFound),
         })?;
         Ok(())
@@ -257,7 +285,11 @@ pub unsafe extern "C" fn rmtls_request_state_begin(
             };
             // SAFETY: the memory is the caller's alone, aligned, and has room for a state.
             unsafe { state.write(rmtls_request_state::new(request, owner)) };
-            place.insert(state);
+            place.insert(Live {
+                state,
+                lines: None,
+                more_lines: Vec::new(),
+            });
             Ok(())
         })?;
         let end: unsafe extern "C" fn(*mut c_void) = rmtls_request_state_end;

@@ -181,6 +181,7 @@ fn generated_cdef_has_the_layout_of_rust() {
         left_out,
         left_out_kinds,
         may_append,
+        owner,
     });
     layout!(rmtls_header_line {
         kind,

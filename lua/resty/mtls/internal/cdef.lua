@@ -54,6 +54,7 @@ typedef struct rmtls_lines {
   uint32_t left_out;
   const int32_t *left_out_kinds;
   int32_t may_append;
+  const void *owner;
 } rmtls_lines;
 
 typedef struct rmtls_block_times {
@@ -533,7 +534,8 @@ int32_t rmtls_engine_xfcc(const struct rmtls_engine *engine,
 int32_t rmtls_header_list_append(struct rmtls_nginx_list *list,
                                  const struct rmtls_lines *lines,
                                  uint32_t count,
-                                 rmtls_nginx_palloc_function palloc);
+                                 rmtls_nginx_palloc_function palloc,
+                                 const void *request);
 
 int32_t rmtls_engine_list_routes(const struct rmtls_engine *engine,
                                  size_t from,

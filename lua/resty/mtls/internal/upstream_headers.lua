@@ -127,9 +127,10 @@ end
 -- the request and reads each byte of the value for characters to escape: most of what a header costs a request. Has no
 -- loop, because a loop that is compiled leaves all that follows it in the request to the interpreter.
 function _M.append_to_list(lines, count)
-    local list = lines.may_append == 1 and header_list(get_request())
+    local request = get_request()
+    local list = lines.may_append == 1 and header_list(request)
 
-    return list and append_to_list(list, lines, count, palloc) == OK
+    return list and append_to_list(list, lines, count, palloc, request) == OK
 end
 
 
