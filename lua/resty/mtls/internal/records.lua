@@ -1,7 +1,8 @@
 -- What Lua keeps for a client on a plan: its consumer and groups, and what client() returns.
 --
 -- The library numbers what is kept for a client on a plan, and decides how long it is kept (src/engine/records.rs).
--- Here is one array by that number; another generation means that the number was given to something else.
+-- Here is one array by that number; another generation means that the number was given to something else. A record
+-- that the library has dropped is kept as long as a request has it (request_state.lua), under a number of its own.
 
 local ffi = require "ffi"
 local library = require "resty.mtls.internal.library"
@@ -95,6 +96,7 @@ local function new_record(engine, plan, decision)
     end
 
     local record = {
+        -- The number of the library, and below the one of request_state.lua.
         slot = decision.record,
         generation = decision.record_generation,
         epoch = engine.epoch,

@@ -187,17 +187,18 @@ end
 
 
 -- Keeps a table for requests, and returns its number. Retire it when no other request will have it.
-function _M.keep(record)
+function _M.keep(kept)
     drop_released()
     C.rmtls_request_state_new_table(number)
-    tables[number[0]] = record
+    tables[number[0]] = kept
 
     return number[0]
 end
 
 
-function _M.retire(record)
-    C.rmtls_request_state_retire_table(record)
+-- Says that no other request will have the table of this number. It is dropped with the last request that has it.
+function _M.retire(table_number)
+    C.rmtls_request_state_retire_table(table_number)
 end
 
 
