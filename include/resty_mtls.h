@@ -874,8 +874,8 @@ int32_t rmtls_engine_access(const struct rmtls_engine *engine,
                             struct rmtls_decision *out,
                             struct rmtls_buf *reason);
 
-// Writes the header lines of a request that was just allowed; `RMTLS_NOT_FOUND` on a plan with
-// `RMTLS_PLAN_TOKEN` before `rmtls_engine_apply_token`. They live until the next call of
+// Writes the header lines of a request that was just allowed, on a plan with `RMTLS_PLAN_TOKEN` by
+// `rmtls_engine_apply_token`; `RMTLS_NOT_FOUND` if it has none. They live until the next call of
 // `rmtls_engine_access`, `rmtls_engine_access_with_headers`, `rmtls_engine_apply_token`,
 // `rmtls_engine_claim_headers`, `rmtls_engine_keep_with_record`, or of a function that puts a
 // policy in force.

@@ -355,8 +355,8 @@ pub unsafe extern "C" fn rmtls_engine_access(
     }
 }
 
-/// Writes the header lines of a request that was just allowed; `RMTLS_NOT_FOUND` on a plan with
-/// `RMTLS_PLAN_TOKEN` before `rmtls_engine_apply_token`. They live until the next call of
+/// Writes the header lines of a request that was just allowed, on a plan with `RMTLS_PLAN_TOKEN` by
+/// `rmtls_engine_apply_token`; `RMTLS_NOT_FOUND` if it has none. They live until the next call of
 /// `rmtls_engine_access`, `rmtls_engine_access_with_headers`, `rmtls_engine_apply_token`,
 /// `rmtls_engine_claim_headers`, `rmtls_engine_keep_with_record`, or of a function that puts a
 /// policy in force.

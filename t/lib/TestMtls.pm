@@ -296,6 +296,17 @@ _EOC_
 });
 
 
+# Where nginx does not start, Test::Nginx ends the file by BAIL_OUT, which prints a comment and leaves the exit status 0.
+{
+    no warnings 'redefine';
+
+    *Test::Nginx::Util::bail_out = sub (@) {
+        Test::Nginx::Util::cleanup();
+        Test::More::fail(join '', @_);
+        exit 1;
+    };
+}
+
 my $send_request = $Test::Nginx::Util::RunTestHelper;
 
 $Test::Nginx::Util::RunTestHelper = sub {

@@ -162,8 +162,8 @@ function _M.set_decided(state, record, route, is_allowed)
     state.status = 0
     state.lacks_headers = 0
     state.is_preflight = 0
-    if state.record ~= record then
-        set_record(state, record)
+    if state.record ~= record and set_record(state, record) ~= OK then
+        error("the record of a decision cannot be kept with its request")
     end
 
     state.is_decided = 1
@@ -189,7 +189,10 @@ end
 -- Keeps a table for requests, and returns its number. Retire it when no other request will have it.
 function _M.keep(kept)
     drop_released()
-    C.rmtls_request_state_new_table(number)
+    if C.rmtls_request_state_new_table(number) ~= OK then
+        error("no more tables can be kept")
+    end
+
     tables[number[0]] = kept
 
     return number[0]
@@ -220,7 +223,10 @@ function _M.extra(create)
     if state.extra == 0 and create then
         drop_released()
         local is_lost = may_be_lost(state)
-        C.rmtls_request_state_new_extra(state)
+        if C.rmtls_request_state_new_extra(state) ~= OK then
+            error("no more tables can be kept")
+        end
+
         tables[state.extra] = { is_lost = is_lost }
     end
 
