@@ -61,9 +61,6 @@ ca_certificates:
   - {{name: mtls-auth, config: {{ca_certificates: [{changing}], skip_consumer_lookup: true}}}}
 """
 
-# Garbage is no growth, and so little of it arises that LuaJIT collects it seldom.
-COLLECT = "init_worker_by_lua_block { ngx.timer.every(5, function() collectgarbage() end) }"
-
 CONF = """
 {user}
 {modules}
@@ -180,7 +177,7 @@ class Rotation:
 
 
 class Gateway:
-    def __init__(self, workdir, name, tickets, http=COLLECT, fault=""):
+    def __init__(self, workdir, name, tickets, http="", fault=""):
         self.name, self.dir, self.port = name, os.path.join(workdir, name), free_port()
         os.makedirs(self.dir)
         os.chmod(self.dir, 0o755)
@@ -463,8 +460,11 @@ def soak(seconds, fault=""):
     """Returns the list of all failures."""
     workdir = tempfile.mkdtemp(prefix="resty-mtls-soak.")
     os.chmod(workdir, 0o755)
+    # Garbage is no growth, and so little of it arises that LuaJIT collects it seldom.
+    collect = "assert(ngx.timer.every(5, function() collectgarbage() end))"
     every = """
     init_worker_by_lua_block {
+        %s
         assert(ngx.timer.every(2, function(premature)
             if not premature then
                 local ok, err = require("resty.mtls").reload()
@@ -472,10 +472,11 @@ def soak(seconds, fault=""):
             end
         end))
     }
-    """
+    """ % collect
     gateways = []
     try:
-        gateways = [Gateway(workdir, "in-place", "off", every, fault), Gateway(workdir, "hup", "on", "", fault)]
+        gateways = [Gateway(workdir, "in-place", "off", every, fault),
+                    Gateway(workdir, "hup", "on", "init_worker_by_lua_block { %s }" % collect, fault)]
         return watch(gateways, seconds)
     finally:
         for gateway in gateways:
