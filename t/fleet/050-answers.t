@@ -35,6 +35,9 @@ responder=$(pgrep -f "responder.py .*$REV")
 request_b() { PORT=$PORT_B request "$@"; }
 answers() { cli --scan --pattern 'resty-mtls:answer:*' | sort; }
 has_answers() { [ "$(answers | wc -l)" = "$1" ]; }
+# Whether the value of a key in Redis is no longer what a file has.
+is_replaced() { ! cli get "$1" | head -c -1 | cmp -s - "$2"; }
+is_refused() { [ "$(request_b "$@")" = 401 ]; }
 sign() {
     local serial date=
     serial=$(openssl x509 -in "$REV/$1.crt" -noout -serial)
@@ -139,6 +142,8 @@ sleep 2
 go_on
 wait "$slow"
 echo "B, which knows nothing, while the source is slow: $(cat slow)"
+# B gives Redis what it has fetched after the request has ended.
+wait_until is_replaced "$key" revoked.V
 cli del "$key" >/dev/null
 echo "B: $(request_b short turn)"
 wait_until has_answers 1
@@ -146,6 +151,8 @@ echo error > "$REV/fault"
 sign turn R
 cli -x set "$(answers)" < turn.R | head -c 2; echo
 sleep 1.1
+# A worker remembers for five seconds that Redis had nothing.
+wait_until is_refused short turn
 echo "B, when another node knows a revocation: $(request_b short turn)"
 cli flushall >/dev/null
 echo "B, without Redis: $(request_b strict turn)"
