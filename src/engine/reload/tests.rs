@@ -1,7 +1,11 @@
 use std::fs;
+use std::path::PathBuf;
+use std::process;
 use std::sync::mpsc::{self, Receiver};
 
 use super::*;
+use crate::engine::node::Node;
+use crate::policy::FileChange;
 
 const LONG: Duration = Duration::from_secs(20);
 const GOOD: &str = "_format_version: '3.0'\nroutes: [{name: a}]\n";
