@@ -345,6 +345,18 @@
 // `rmtls_token_options.certificate_plan`, then check again.
 #define RMTLS_TOKEN_PENDING 6
 
+// The error code of a refusal is that of `RMTLS_TOKEN_*`.
+#define RMTLS_CHALLENGE_TOKEN 0
+
+// `invalid_dpop_proof` (RFC 9449 section 7.1).
+#define RMTLS_CHALLENGE_DPOP_PROOF 1
+
+// `use_dpop_nonce`, with a nonce of `rmtls_engine_dpop_nonce` (RFC 9449 section 9).
+#define RMTLS_CHALLENGE_DPOP_NONCE 2
+
+// None.
+#define RMTLS_CHALLENGE_NONE 3
+
 // The issuer identifier.
 #define RMTLS_TOKEN_TEXT_ISSUER 1
 
@@ -405,18 +417,6 @@
 
 // `tls_client_auth`: `RMTLS_TOKEN_TEXT_CLIENT_CERTIFICATE` and `RMTLS_TOKEN_TEXT_CLIENT_KEY`.
 #define RMTLS_CLIENT_AUTH_TLS 4
-
-// The error code of a refusal is that of `RMTLS_TOKEN_*`.
-#define RMTLS_CHALLENGE_TOKEN 0
-
-// `invalid_dpop_proof` (RFC 9449 section 7.1).
-#define RMTLS_CHALLENGE_DPOP_PROOF 1
-
-// `use_dpop_nonce`, with a nonce of `rmtls_engine_dpop_nonce` (RFC 9449 section 9).
-#define RMTLS_CHALLENGE_DPOP_NONCE 2
-
-// None.
-#define RMTLS_CHALLENGE_NONE 3
 
 // DPoP proofs are not checked.
 #define RMTLS_DPOP_OFF 0
@@ -2222,10 +2222,11 @@ int32_t rmtls_sni_map_check_binding(const struct rmtls_sni_map *map,
 
 // Access phase, on a plan with `RMTLS_PLAN_TOKEN` after `rmtls_engine_access` allowed the
 // request: decides about its token. `authorization` are all its `Authorization` headers, or those
-// with the name `RMTLS_TOKEN_TEXT_TOKEN_HEADER` where the plan has one; `dpop` is NULL where `rmtls_token_options.dpop` is `RMTLS_DPOP_OFF`;
-// `headers` and `trusted` are as for `rmtls_engine_access_with_headers`; `latest` is 1 when the
-// documents of the issuer have just been fetched. On a refusal `reason` has the reason for the
-// error log, and `description` the text for the client.
+// with the name `RMTLS_TOKEN_TEXT_TOKEN_HEADER` where the plan has one; `dpop` is NULL where
+// `rmtls_token_options.dpop` is `RMTLS_DPOP_OFF`; `headers` and `trusted` are as for
+// `rmtls_engine_access_with_headers`; `latest` is 1 when the documents of the issuer have just
+// been fetched. On a refusal `reason` has the reason for the error log, and `description` the text
+// for the client.
 //
 // # Safety
 // `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `authorization`
@@ -2290,30 +2291,6 @@ int32_t rmtls_engine_set_introspection(const struct rmtls_engine *engine,
                                        struct rmtls_token_decision *out,
                                        struct rmtls_buf *description,
                                        struct rmtls_buf *reason);
-
-// Writes how the tokens of a plan are checked; `RMTLS_NOT_FOUND` if they are not.
-//
-// # Safety
-// `engine` is NULL or live; `out` is NULL or valid for writing.
-int32_t rmtls_engine_token_options(const struct rmtls_engine *engine,
-                                   uint32_t plan,
-                                   struct rmtls_token_options *out);
-
-// Writes one of the `RMTLS_TOKEN_TEXT_*` of a plan; `RMTLS_NOT_FOUND` if there is none.
-//
-// # Safety
-// `engine` is NULL or live; `out` is NULL or valid, with its data.
-int32_t rmtls_engine_token_text(const struct rmtls_engine *engine,
-                                uint32_t plan,
-                                uint32_t field,
-                                struct rmtls_buf *out);
-
-// `RMTLS_OK` if a plan of the policy in force needs `RMTLS_CLIENT_AUTH_TLS`, else
-// `RMTLS_NOT_FOUND`.
-//
-// # Safety
-// `engine` is NULL or live.
-int32_t rmtls_engine_needs_client_certificates(const struct rmtls_engine *engine);
 
 // Writes 32 random bytes: a key of nonces, which the workers of a node share.
 //
@@ -2428,6 +2405,30 @@ int32_t rmtls_token_check(const uint8_t *token,
                           const struct rmtls_certificate *certificate,
                           int32_t strict,
                           struct rmtls_buf *err);
+
+// Writes how the tokens of a plan are checked; `RMTLS_NOT_FOUND` if they are not.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid for writing.
+int32_t rmtls_engine_token_options(const struct rmtls_engine *engine,
+                                   uint32_t plan,
+                                   struct rmtls_token_options *out);
+
+// Writes one of the `RMTLS_TOKEN_TEXT_*` of a plan; `RMTLS_NOT_FOUND` if there is none.
+//
+// # Safety
+// `engine` is NULL or live; `out` is NULL or valid, with its data.
+int32_t rmtls_engine_token_text(const struct rmtls_engine *engine,
+                                uint32_t plan,
+                                uint32_t field,
+                                struct rmtls_buf *out);
+
+// `RMTLS_OK` if a plan of the policy in force needs `RMTLS_CLIENT_AUTH_TLS`, else
+// `RMTLS_NOT_FOUND`.
+//
+// # Safety
+// `engine` is NULL or live.
+int32_t rmtls_engine_needs_client_certificates(const struct rmtls_engine *engine);
 
 // Makes a store from a PEM bundle of CA certificates. `allow_partial_chain` is 0 or 1;
 // `verify_depth` is the most intermediates allowed, `auth_level` the security level of OpenSSL;

@@ -32,6 +32,7 @@ pub mod reserved_headers;
 pub mod revocation;
 pub mod sni_map;
 pub mod token;
+pub mod token_options;
 pub mod trust_store;
 
 #[cfg(test)]

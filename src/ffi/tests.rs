@@ -135,7 +135,8 @@ fn generated_cdef_has_the_layout_of_rust() {
         request_header::rmtls_request_header,
         request_state::{rmtls_nginx_cleanup, rmtls_request_state},
         revocation::{rmtls_crl_summary, rmtls_fetch_options, rmtls_revocation_answer},
-        token::{rmtls_dpop_request, rmtls_token_decision, rmtls_token_options},
+        token::{rmtls_dpop_request, rmtls_token_decision},
+        token_options::rmtls_token_options,
     };
     /// Size of a struct, and the offset of each of its fields.
     type Layout = (usize, BTreeMap<String, usize>);
@@ -520,8 +521,8 @@ fn exports_refuse_null() {
                 null!(),
                 null!(),
             ),
-            rmtls_engine_token_options(null!(), 0, null!()),
-            rmtls_engine_token_text(null!(), 0, 1, null!()),
+            token_options::rmtls_engine_token_options(null!(), 0, null!()),
+            token_options::rmtls_engine_token_text(null!(), 0, 1, null!()),
             rmtls_engine_claim_headers(null!(), 0, 0, 0, null!(), null!()),
             rmtls_discovery_read(null!(), 0, null!(), 0, null!(), null!(), null!()),
             rmtls_certificate_from_header(null!(), 0, 0, null!(), 0, null!(), 0, null!(), null!()),

@@ -18,8 +18,6 @@ use crate::decision::Decision;
 use crate::engine::{
     DpopRequest, Engine, RequestHeaders, TokenDecision, TokenOutcome, TokenRequest,
 };
-use crate::policy::{ProofOfPossession, TokenAuth};
-use crate::text::hex;
 use crate::token::{Claims, Discovery, Jwks, Jws, TokenError};
 use crate::Error;
 
@@ -46,54 +44,8 @@ pub const RMTLS_TOKEN_NEEDS_INTROSPECTION: i32 = 5;
 /// `rmtls_token_options.certificate_plan`, then check again.
 pub const RMTLS_TOKEN_PENDING: i32 = 6;
 
-/// The issuer identifier.
-pub const RMTLS_TOKEN_TEXT_ISSUER: u32 = 1;
-/// The introspection endpoint, configured or from the discovery document.
-pub const RMTLS_TOKEN_TEXT_INTROSPECTION_ENDPOINT: u32 = 2;
-/// The `client_id` of this gateway.
-pub const RMTLS_TOKEN_TEXT_CLIENT_ID: u32 = 3;
-/// The `client_secret` of this gateway.
-pub const RMTLS_TOKEN_TEXT_CLIENT_SECRET: u32 = 4;
-/// The message of a 401 response.
-pub const RMTLS_TOKEN_TEXT_UNAUTHORIZED: u32 = 5;
-/// The message of a 403 response.
-pub const RMTLS_TOKEN_TEXT_FORBIDDEN: u32 = 6;
-/// The introspection endpoint that the policy configures.
-pub const RMTLS_TOKEN_TEXT_CONFIGURED_ENDPOINT: u32 = 7;
-
-/// The URL of the discovery document; none where the plan does not need it.
-pub const RMTLS_TOKEN_TEXT_DISCOVERY_URL: u32 = 8;
-/// The issuers whose discovery document is accepted, one a line: `issuer` of `rmtls_discovery_read`.
-pub const RMTLS_TOKEN_TEXT_DOCUMENT_ISSUERS: u32 = 9;
-/// A digest of everything that decides where the documents of the issuer are fetched and whether
-/// they are accepted, in hexadecimal.
-pub const RMTLS_TOKEN_TEXT_DOCUMENTS_KEY: u32 = 10;
-/// The header with the token (`bearer_token_header_name`); none where it is `Authorization`.
-pub const RMTLS_TOKEN_TEXT_TOKEN_HEADER: u32 = 11;
-
-/// The URL of the keys, where it is not that of the discovery document (`jwks_endpoint`).
-pub const RMTLS_TOKEN_TEXT_JWKS_ENDPOINT: u32 = 12;
-/// URLs of further keys, one a line (`extra_jwks_uris`).
-pub const RMTLS_TOKEN_TEXT_EXTRA_JWKS_URIS: u32 = 13;
-
-/// The certificate of `tls_client_auth` with its intermediates, in PEM.
-pub const RMTLS_TOKEN_TEXT_CLIENT_CERTIFICATE: u32 = 14;
-/// Its private key, in PEM. Keep it out of logs and of memory that is shared or stored.
-pub const RMTLS_TOKEN_TEXT_CLIENT_KEY: u32 = 15;
-
 /// Most JWK Sets of an issuer: above what a policy may configure.
 const MAX_KEY_SETS: usize = 64;
-
-/// The gateway sends only its `client_id`.
-pub const RMTLS_CLIENT_AUTH_NONE: i32 = 0;
-/// `client_secret_basic`.
-pub const RMTLS_CLIENT_AUTH_BASIC: i32 = 1;
-/// `client_secret_post`.
-pub const RMTLS_CLIENT_AUTH_POST: i32 = 2;
-/// `private_key_jwt`: `rmtls_engine_client_assertion`.
-pub const RMTLS_CLIENT_AUTH_PRIVATE_KEY: i32 = 3;
-/// `tls_client_auth`: `RMTLS_TOKEN_TEXT_CLIENT_CERTIFICATE` and `RMTLS_TOKEN_TEXT_CLIENT_KEY`.
-pub const RMTLS_CLIENT_AUTH_TLS: i32 = 4;
 
 /// The error code of a refusal is that of `RMTLS_TOKEN_*`.
 pub const RMTLS_CHALLENGE_TOKEN: i32 = 0;
@@ -103,13 +55,6 @@ pub const RMTLS_CHALLENGE_DPOP_PROOF: i32 = 1;
 pub const RMTLS_CHALLENGE_DPOP_NONCE: i32 = 2;
 /// None.
 pub const RMTLS_CHALLENGE_NONE: i32 = 3;
-
-/// DPoP proofs are not checked.
-pub const RMTLS_DPOP_OFF: i32 = 0;
-/// The proof of a token that is bound to a key is checked.
-pub const RMTLS_DPOP_OPTIONAL: i32 = 1;
-/// Every token must be bound to a key.
-pub const RMTLS_DPOP_STRICT: i32 = 2;
 
 /// What the DPoP proof of a request is compared with.
 #[repr(C)]
@@ -157,39 +102,6 @@ pub struct rmtls_token_decision {
     pub consumer: u32,
 }
 
-/// How the tokens of a plan are checked.
-#[repr(C)]
-#[derive(Default)]
-pub struct rmtls_token_options {
-    /// Whether the keys of the issuer are needed: 0 or 1.
-    pub needs_keys: i32,
-    /// `RMTLS_CLIENT_AUTH_*`.
-    pub client_auth: i32,
-    /// Whether the token is removed from the upstream request: 0 or 1.
-    pub hide_credentials: i32,
-    /// Whether a refusal has the reason in `WWW-Authenticate`: 0 or 1.
-    pub expose_error_code: i32,
-    /// Whether the certificate of the issuer's server is verified: 0 or 1.
-    pub ssl_verify: i32,
-    /// Timeout of one fetch in milliseconds.
-    pub timeout: u32,
-    /// Seconds after which the documents of the issuer may be fetched again.
-    pub rediscovery_lifetime: u32,
-    /// Most seconds for which an introspection response is cached.
-    pub cache_ttl: u32,
-    /// Plan that authenticates the certificate of a token, or `UINT32_MAX`.
-    pub certificate_plan: u32,
-    /// Whether the certificate binding of tokens is checked (RFC 8705): 0 or 1.
-    pub proof_of_possession: i32,
-    /// `RMTLS_DPOP_*`.
-    pub dpop: i32,
-    /// Whether the certificate of the introspection endpoint's server is verified: 0 or 1. Only
-    /// `tls_client_auth` has a setting of its own.
-    pub introspection_ssl_verify: i32,
-    /// Whether requests without a valid token are those of an anonymous consumer: 0 or 1.
-    pub anonymous: i32,
-}
-
 impl rmtls_token_decision {
     fn new(decision: &TokenDecision) -> rmtls_token_decision {
         rmtls_token_decision {
@@ -216,10 +128,11 @@ impl rmtls_token_decision {
 
 /// Access phase, on a plan with `RMTLS_PLAN_TOKEN` after `rmtls_engine_access` allowed the
 /// request: decides about its token. `authorization` are all its `Authorization` headers, or those
-/// with the name `RMTLS_TOKEN_TEXT_TOKEN_HEADER` where the plan has one; `dpop` is NULL where `rmtls_token_options.dpop` is `RMTLS_DPOP_OFF`;
-/// `headers` and `trusted` are as for `rmtls_engine_access_with_headers`; `latest` is 1 when the
-/// documents of the issuer have just been fetched. On a refusal `reason` has the reason for the
-/// error log, and `description` the text for the client.
+/// with the name `RMTLS_TOKEN_TEXT_TOKEN_HEADER` where the plan has one; `dpop` is NULL where
+/// `rmtls_token_options.dpop` is `RMTLS_DPOP_OFF`; `headers` and `trusted` are as for
+/// `rmtls_engine_access_with_headers`; `latest` is 1 when the documents of the issuer have just
+/// been fetched. On a refusal `reason` has the reason for the error log, and `description` the text
+/// for the client.
 ///
 /// # Safety
 /// `engine` is NULL or live; `ssl` is NULL or a live `SSL` after its handshake; `authorization`
@@ -400,151 +313,6 @@ pub unsafe extern "C" fn rmtls_engine_set_introspection(
             Ok(())
         })
     }
-}
-
-/// The issuer, and those that the policy allows besides. One with a line break cannot be that of a
-/// document.
-fn document_issuers(token_auth: &TokenAuth) -> String {
-    let issuers = token_auth.issuers.iter().map(|issuer| &**issuer);
-    std::iter::once(&*token_auth.issuer)
-        .chain(issuers.filter(|issuer| !issuer.contains(char::is_control)))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
-fn with_token_auth<T>(
-    engine: &rmtls_engine,
-    plan: u32,
-    read: impl FnOnce(&TokenAuth, Option<usize>) -> Result<T, Error>,
-) -> Result<T, Error> {
-    engine.0.with_plan(plan as usize, |plan| {
-        let bearer = plan.token_auth.as_ref().ok_or(Error::NotFound)?;
-        read(bearer, plan.certificate_plan)
-    })
-}
-
-/// Writes how the tokens of a plan are checked; `RMTLS_NOT_FOUND` if they are not.
-///
-/// # Safety
-/// `engine` is NULL or live; `out` is NULL or valid for writing.
-#[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_token_options(
-    engine: *const rmtls_engine,
-    plan: u32,
-    out: *mut rmtls_token_options,
-) -> i32 {
-    guard(|| {
-        // SAFETY: the caller's promises, passed on unchanged.
-        let (engine, out) = unsafe { (handle(engine)?, output(out)?) };
-        *out = with_token_auth(engine, plan, |bearer, certificate_plan| {
-            Ok(rmtls_token_options {
-                needs_keys: bearer.methods.bearer.into(),
-                client_auth: bearer
-                    .client
-                    .as_ref()
-                    .map_or(0, |client| client.auth as i32),
-                hide_credentials: bearer.hide_credentials.into(),
-                expose_error_code: bearer.expose_error_code.into(),
-                ssl_verify: bearer.ssl_verify.into(),
-                timeout: bearer.timeout,
-                rediscovery_lifetime: bearer.rediscovery_lifetime,
-                cache_ttl: bearer.cache_ttl,
-                certificate_plan: certificate_plan.map_or(u32::MAX, |plan| plan as u32),
-                proof_of_possession: (bearer.proof_of_possession != ProofOfPossession::Off).into(),
-                dpop: match bearer.dpop.mode {
-                    ProofOfPossession::Off => RMTLS_DPOP_OFF,
-                    ProofOfPossession::Optional => RMTLS_DPOP_OPTIONAL,
-                    ProofOfPossession::Strict => RMTLS_DPOP_STRICT,
-                },
-                introspection_ssl_verify: bearer
-                    .client_certificate()
-                    .map_or(bearer.ssl_verify, |certificate| certificate.ssl_verify)
-                    .into(),
-                anonymous: bearer.anonymous.is_some().into(),
-            })
-        })?;
-        Ok(())
-    })
-}
-
-/// Writes one of the `RMTLS_TOKEN_TEXT_*` of a plan; `RMTLS_NOT_FOUND` if there is none.
-///
-/// # Safety
-/// `engine` is NULL or live; `out` is NULL or valid, with its data.
-#[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_token_text(
-    engine: *const rmtls_engine,
-    plan: u32,
-    field: u32,
-    out: *mut rmtls_buf,
-) -> i32 {
-    guard(|| {
-        // SAFETY: the caller's promises, passed on unchanged.
-        let engine = unsafe { handle(engine) }?;
-        let text = match field {
-            RMTLS_TOKEN_TEXT_INTROSPECTION_ENDPOINT => {
-                engine.0.introspection_endpoint(plan as usize)?
-            }
-            _ => with_token_auth(engine, plan, |bearer, _| {
-                let client = bearer.client.as_ref();
-                Ok(match field {
-                    RMTLS_TOKEN_TEXT_ISSUER => Some(bearer.issuer.to_string()),
-                    RMTLS_TOKEN_TEXT_DISCOVERY_URL => bearer
-                        .needs_discovery()
-                        .then(|| bearer.discovery_url.to_string()),
-                    RMTLS_TOKEN_TEXT_JWKS_ENDPOINT => {
-                        bearer.jwks_endpoint.as_deref().map(Into::into)
-                    }
-                    RMTLS_TOKEN_TEXT_EXTRA_JWKS_URIS => Some(bearer.extra_jwks_uris.join("\n")),
-                    RMTLS_TOKEN_TEXT_DOCUMENT_ISSUERS => Some(document_issuers(bearer)),
-                    RMTLS_TOKEN_TEXT_DOCUMENTS_KEY => Some(hex(&bearer.issuer_key)),
-                    RMTLS_TOKEN_TEXT_TOKEN_HEADER => bearer.token_header.as_deref().map(Into::into),
-                    RMTLS_TOKEN_TEXT_CLIENT_ID => client.map(|client| client.id.to_string()),
-                    RMTLS_TOKEN_TEXT_CLIENT_SECRET => {
-                        client.map(|client| client.secret.0.to_string())
-                    }
-                    RMTLS_TOKEN_TEXT_UNAUTHORIZED => Some(bearer.unauthorized.to_string()),
-                    RMTLS_TOKEN_TEXT_FORBIDDEN => Some(bearer.forbidden.to_string()),
-                    RMTLS_TOKEN_TEXT_CONFIGURED_ENDPOINT => {
-                        bearer.configured_introspection_endpoint().map(Into::into)
-                    }
-                    RMTLS_TOKEN_TEXT_CLIENT_CERTIFICATE => bearer
-                        .client_certificate()
-                        .map(|certificate| certificate.chain.to_string()),
-                    RMTLS_TOKEN_TEXT_CLIENT_KEY => bearer
-                        .client_certificate()
-                        .map(|certificate| certificate.key.0.to_string()),
-                    _ => None,
-                })
-            })?,
-        };
-        // SAFETY: as above.
-        unsafe { put(out, text.ok_or(Error::NotFound)?.as_bytes()) }
-    })
-}
-
-/// `RMTLS_OK` if a plan of the policy in force needs `RMTLS_CLIENT_AUTH_TLS`, else
-/// `RMTLS_NOT_FOUND`.
-///
-/// # Safety
-/// `engine` is NULL or live.
-#[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_needs_client_certificates(
-    engine: *const rmtls_engine,
-) -> i32 {
-    guard(|| {
-        // SAFETY: the caller's promises, passed on unchanged.
-        let engine = unsafe { handle(engine) }?;
-        let policy = engine.0.policy()?;
-        let mut tokens = policy
-            .plans
-            .iter()
-            .filter_map(|plan| plan.token_auth.as_ref());
-        match tokens.any(|token_auth| token_auth.client_certificate().is_some()) {
-            true => Ok(()),
-            false => Err(Error::NotFound),
-        }
-    })
 }
 
 /// Writes 32 random bytes: a key of nonces, which the workers of a node share.
@@ -729,11 +497,11 @@ pub unsafe extern "C" fn rmtls_engine_claim_headers(
         // SAFETY: the caller's promises, passed on unchanged.
         let (engine, out, are_new) =
             unsafe { (&handle(engine)?.0, output(out)?, output(are_new)?) };
-        let place = SlotId {
+        let slot = SlotId {
             index: token,
             generation,
         };
-        let (lines, made) = engine.kept_claims(plan as usize, place)?;
+        let (lines, made) = engine.kept_claims(plan as usize, slot)?;
         *out = rmtls_lines::new(&lines);
         *are_new = made.into();
         Ok(())

@@ -881,17 +881,6 @@ int32_t rmtls_engine_set_introspection(const struct rmtls_engine *engine,
                                        struct rmtls_buf *description,
                                        struct rmtls_buf *reason);
 
-int32_t rmtls_engine_token_options(const struct rmtls_engine *engine,
-                                   uint32_t plan,
-                                   struct rmtls_token_options *out);
-
-int32_t rmtls_engine_token_text(const struct rmtls_engine *engine,
-                                uint32_t plan,
-                                uint32_t field,
-                                struct rmtls_buf *out);
-
-int32_t rmtls_engine_needs_client_certificates(const struct rmtls_engine *engine);
-
 int32_t rmtls_dpop_new_nonce_key(uint8_t *key);
 
 int32_t rmtls_engine_dpop_nonce(const struct rmtls_engine *engine,
@@ -947,6 +936,17 @@ int32_t rmtls_token_check(const uint8_t *token,
                           const struct rmtls_certificate *certificate,
                           int32_t strict,
                           struct rmtls_buf *err);
+
+int32_t rmtls_engine_token_options(const struct rmtls_engine *engine,
+                                   uint32_t plan,
+                                   struct rmtls_token_options *out);
+
+int32_t rmtls_engine_token_text(const struct rmtls_engine *engine,
+                                uint32_t plan,
+                                uint32_t field,
+                                struct rmtls_buf *out);
+
+int32_t rmtls_engine_needs_client_certificates(const struct rmtls_engine *engine);
 
 int32_t rmtls_trust_store_new(const uint8_t *pem,
                               size_t pem_len,
@@ -1077,6 +1077,10 @@ return {
     TOKEN_NEEDS_KEYS = 4,
     TOKEN_NEEDS_INTROSPECTION = 5,
     TOKEN_PENDING = 6,
+    CHALLENGE_TOKEN = 0,
+    CHALLENGE_DPOP_PROOF = 1,
+    CHALLENGE_DPOP_NONCE = 2,
+    CHALLENGE_NONE = 3,
     TOKEN_TEXT_ISSUER = 1,
     TOKEN_TEXT_INTROSPECTION_ENDPOINT = 2,
     TOKEN_TEXT_CLIENT_ID = 3,
@@ -1097,10 +1101,6 @@ return {
     CLIENT_AUTH_POST = 2,
     CLIENT_AUTH_PRIVATE_KEY = 3,
     CLIENT_AUTH_TLS = 4,
-    CHALLENGE_TOKEN = 0,
-    CHALLENGE_DPOP_PROOF = 1,
-    CHALLENGE_DPOP_NONCE = 2,
-    CHALLENGE_NONE = 3,
     DPOP_OFF = 0,
     DPOP_OPTIONAL = 1,
     DPOP_STRICT = 2,
