@@ -47,8 +47,8 @@ use super::revocation_status::{
     in_force, reason_name, revoked_until, RevocationStatus, CLOCK_SKEW,
 };
 use super::revocation_urls;
-use super::store::CertificationPath;
 use super::CaCertificate;
+use super::CertificationPath;
 use crate::openssl_ext::revocation as ext;
 
 /// Longest CRL in bytes that `max_crl_bytes` can allow.
