@@ -7,7 +7,8 @@
 //! printable ASCII, `\u`, numbers with a sign or an exponent, keys that are long or given twice,
 //! and those that exceed a limit.
 
-use super::{Builder, Node, OpenContent, Subtree, Text, Value};
+use super::builder::{Builder, OpenContent, Subtree};
+use super::{Node, Text, Value};
 use crate::policy::report::{Position, Report};
 
 /// The longest key, in bytes. The YAML parser accepts 1024 characters.
