@@ -3,6 +3,7 @@
 
 use lib 't/lib';
 use TestMtls;
+use TestRevocation;
 
 our $Policy = policy("ca-a ca-b",
     route("a", "a.test", mtls_auth("ca-a"), plugin("tls-metadata-headers", "inject_client_cert_details: true")),
@@ -16,6 +17,15 @@ our $GlobalPolicy = policy("ca-a ca-b", route("a", "", mtls_auth("ca-a")))
 
 our $AnonymousPolicy = policy("ca-a", route("a", "a.test", plugin("mtls-auth", "ca_certificates: [\@ca-a], anonymous: nobody")))
     . "consumers: [{username: client-a}, {username: nobody}]\n";
+
+our $RevocationPolicy = ">>> policy.yaml\n" . expand_policy(policy("ca-a", map {
+    my $mode = $_;
+    map {
+        route("$mode-$_", "a.test",
+              mtls_auth("ca-a", "skip_consumer_lookup: true, http_timeout: 2000, revocation_check_mode: $mode"),
+              plugin("tls-metadata-headers", "inject_client_cert_details: true, client_serial_header_name: X-Serial-$_"))
+    } 1, 2
+} "STRICT", "SKIP"));
 
 # What the phases after access() see.
 our $See = <<'_EOC_';
@@ -363,3 +373,48 @@ GET /a/index HTTP/1.0
 X-Consumer-Username: nobody
 X-Anonymous-Consumer: true
 2
+
+
+
+=== TEST 10: calls in light threads of a request that wait at the same time set each upstream header once, for one route
+--- user_files eval: $::RevocationPolicy
+--- http_config eval
+init_http('fetch_allow = { "127.0.0.0/8" }')
+--- config
+    location /threads {
+        access_by_lua_block {
+            local threads = {}
+            for route in ngx.unescape_uri(ngx.var.arg_routes):gmatch("[^ ]+") do
+                threads[#threads + 1] = ngx.thread.spawn(require("resty.mtls").access, route)
+            end
+
+            for i = 1, #threads do
+                ngx.thread.wait(threads[i])
+            end
+        }
+        proxy_pass $TEST_NGINX_UPSTREAM;
+    }
+    location /metrics { content_by_lua_block { ngx.print(require("resty.mtls").metrics()) } }
+--- client eval
+$TestRevocation::Client . <<'_EOC_'
+threads() {
+    get "a.test/threads?routes=$1" $(certificate_of $2) | grep -ioE '^x-(client-cert-dn|serial-[12]):' | sort | uniq -c
+}
+count() { get a.test/metrics | grep '^resty_mtls_requests_total.*route="STRICT-1"' | sed 's/.*} //'; }
+counted() { [ -n "$(count)" ]; }
+# All wait for the OCSP response.
+threads STRICT-1%20STRICT-1%20STRICT-1 good
+wait_until counted
+count
+threads STRICT-1%20STRICT-2%20STRICT-1 get | sed 's/-[12]:/-N:/'
+# The second decides while the first waits.
+threads STRICT-1%20SKIP-2 server
+_EOC_
+--- client_out
+      1 X-Client-Cert-Dn:
+      1 X-Serial-1:
+1
+      1 X-Client-Cert-Dn:
+      1 X-Serial-N:
+      1 X-Client-Cert-Dn:
+      1 X-Serial-1:

@@ -212,6 +212,10 @@ local function decide(engine, route, dict, state, list)
     local refusal, reported
     if outcome == PENDING or band(flags, PLAN_TOKEN) ~= 0 then
         plan, outcome, refusal, reported = decisions.await(engine, route, dict, ssl, plan, decision)
+        -- Another light thread of the request may have decided meanwhile, and have set headers.
+        if state.is_decided == 1 then
+            return decide(engine, route, dict, state, list)
+        end
     end
 
     -- A refusal of the certificate precedes one of the token.
