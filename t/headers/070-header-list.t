@@ -294,3 +294,31 @@ grep -oi '400 Bad Request</title>\|GET /a' got
 --- no_error_log
 [crit]
 [alert]
+
+
+
+=== TEST 10: an error page for status 400 of Lua code is refused where a header is to be set that cannot be appended
+--- policy eval: $::Policy
+--- config
+    location /a/lua { error_page 400 = @a; content_by_lua_block { ngx.exit(400) } }
+    location /a/nginx { error_page 400 = @a; return 400; }
+    location /b/lua { error_page 400 = @b; content_by_lua_block { ngx.exit(400) } }
+    location /b/nginx { error_page 400 = @b; return 400; }
+    location @a { access_by_lua_block { require("resty.mtls").access("a") } proxy_pass $TEST_NGINX_UPSTREAM; }
+    location @b {
+        access_by_lua_block { require("resty.mtls").access("read-by-nginx") }
+        proxy_pass $TEST_NGINX_UPSTREAM;
+    }
+--- client
+for path in a/nginx b/nginx a/lua b/lua; do
+    get ${path::1}.test/$path $(as client-a) > got
+    echo "$path: $(grep -ciE '^x-(client-cert.*|real-ip|resty-mtls-probe):' got)" \
+        $(grep -oE '^GET|400 Bad Request</title>' got)
+done
+--- client_out
+a/nginx: 7 GET
+b/nginx: 7 GET
+a/lua: 7 GET
+b/lua: 0 400 Bad Request</title>
+--- error_log
+[mtls] 400 the response has status 400 already, so no header can be set for the upstream

@@ -1223,3 +1223,27 @@ Authorization: Bearer GOOD|X-Token: GOOD
 --- error_log
 [mtls] 401 token malformed: 2 X-Token headers, expected one
 [mtls] 401 no bearer token
+
+
+
+=== TEST 35: access() lets no credentials pass that nobody validated where lua-nginx-module changes no header
+--- user_files eval: $::Policy
+--- http_config eval: $::Http
+--- config
+    location /lua { error_page 400 = @moved; content_by_lua_block { ngx.exit(400) } }
+    location /nginx { error_page 400 = @moved; return 400; }
+    location @moved { access_by_lua_block { require("resty.mtls").access("moved") } proxy_pass $TEST_NGINX_UPSTREAM; }
+--- client
+. "$CLIENT"
+good=$(forge good) bad=$(forge hmac)
+for path in lua nginx; do
+    get a.test/$path -H "X-Token: $good" -H "Authorization: Bearer $bad" | tr -d '\r' > got
+    sed "s/$good/GOOD/g; s/$bad/BAD/g" got | grep -oE '^(Authorization|X-Token): .*|^GET|400 Bad Request</title>'
+done
+--- client_out
+400 Bad Request</title>
+GET
+X-Token: GOOD
+Authorization: Bearer GOOD
+--- error_log
+[mtls] 400 the response has status 400 already, so no header can be set for the upstream

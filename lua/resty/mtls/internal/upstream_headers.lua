@@ -30,6 +30,7 @@ local append_to_list = C.rmtls_header_list_append
 local DECLINED = base.FFI_DECLINED
 local are_read = reserved_headers.are_read
 local band = bit.band
+local clear_header = ngx.req.clear_header
 local engine_lines = C.rmtls_engine_lines
 local error = error
 local ffi_str = ffi.string
@@ -46,6 +47,8 @@ local tonumber = tonumber
 local ERR = ngx.ERR
 local WARN = ngx.WARN
 
+-- A header that is set and removed again, to find out whether headers can be.
+local PROBE = "Resty-Mtls-Probe"
 local LEFT_OUT = {
     [CONST.HEADER_LINE_TOO_LARGE] = "too_large",
     [CONST.HEADER_LINE_AMBIGUOUS] = "ambiguous",
@@ -103,15 +106,39 @@ local function set_line(request, name, name_len, value, value_len)
 end
 
 
+-- Ends a request whose headers lua-nginx-module neither sets nor removes, though it returns success: one with status 400
+-- of Lua code, as in the location of the error page for an ngx.exit(400). Status 400 of nginx itself is no obstacle.
+local function ensure_changeable(request)
+    if ngx.status ~= 400 then
+        return
+    end
+
+    local before = N.ngx_http_lua_ffi_req_get_headers_count(request, 0, truncated)
+    local status = N.ngx_http_lua_ffi_req_set_header(request, PROBE, #PROBE, "1", 1, nil, 0, 0, message)
+    if status == 0 and N.ngx_http_lua_ffi_req_get_headers_count(request, 0, truncated) == before then
+        ngx_log(ERR, "[mtls] 400 the response has status 400 already, so no header can be set for the upstream")
+
+        return ngx.exit(400)
+    end
+
+    if status == 0 then
+        clear_header(PROBE)
+    end
+end
+
+
 -- Sets a header that is no line of an rmtls_lines.
 local function set_one(name, value)
-    set_line(get_request(), name, #name, value, #value)
+    local request = get_request()
+    ensure_changeable(request)
+    set_line(request, name, #name, value, #value)
 end
 
 
 -- Sets lines of an rmtls_lines one by one.
 local function set_each(lines, count)
     local request = get_request()
+    ensure_changeable(request)
     local bytes, ends = lines.bytes, lines.ends
     local from = 0
     for i = 0, 3 * (count - 1), 3 do
@@ -264,6 +291,7 @@ function _M.emit(engine, plan, ssl, decision, list)
             set(claims, false)
         end
 
+        ensure_changeable(get_request())
         token_issuer.set_credentials(engine, plan)
     end
 end
