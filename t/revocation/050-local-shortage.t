@@ -17,7 +17,7 @@ our $Policy = revocation_policy(
 _EOC_
 $Policy =~ s/HTTP_PORT/$ENV{TEST_NGINX_SERVER_PORT} || server_port()/ge;
 
-# hold(what, seconds) runs in a timer, so that its sockets outlive the request.
+# hold(what) takes all there are, until release(). It runs in a timer, so that its sockets outlive the request.
 our $Http = init_http('fetch_allow = { "127.0.0.0/8" }') . <<'_EOC_';
     map "" $mtls_decision { default ""; }
     log_format decision '$uri $status $mtls_decision';
@@ -43,16 +43,24 @@ our $Http = init_http('fetch_allow = { "127.0.0.0/8" }') . <<'_EOC_';
             return file ~= nil
         end
 
-        function t.hold(what, seconds)
+        function t.hold(what)
+            t.is_released, t.is_held = false, false
             ngx.timer.at(0, function()
                 local held = {}
                 while hold[what](held) do end
-                ngx.sleep(seconds)
+                t.is_held = true
+                repeat ngx.sleep(0.01) until t.is_released
                 for _, one in ipairs(held) do
                     one:close()
                 end
+                t.is_held = false
             end)
-            ngx.sleep(0.1)
+            repeat ngx.sleep(0.01) until t.is_held
+        end
+
+        function t.release()
+            t.is_released = true
+            repeat ngx.sleep(0.01) until not t.is_held
         end
     }
 _EOC_
@@ -63,8 +71,14 @@ our $Config = $TestRevocation::Config . <<'_EOC_';
         content_by_lua_block {
             -- This fails before the worker runs out of anything, so that errno is another one.
             ngx.socket.tcp():connect("127.0.0.1", 1)
-            require("t.hold").hold(ngx.var.uri:sub(7), 1.5)
+            require("t.hold").hold(ngx.var.uri:sub(7))
             ngx.say("held")
+        }
+    }
+    location /release {
+        content_by_lua_block {
+            require("t.hold").release()
+            ngx.say("released")
         }
     }
     location /fetch {
@@ -125,8 +139,7 @@ __DATA__
 --- client eval
 $::Live . <<'_EOC_'
 for case in revoked good; do
-    one_connection $case hold/connections to/ignore to/strict
-    sleep 2
+    one_connection $case hold/connections to/ignore to/strict release
     one_connection $case to/ignore to/strict
 done
 fetches
@@ -138,11 +151,13 @@ _EOC_
 hold/connections 200 held
 to/ignore 503 {"message":"Service Unavailable"}
 to/strict 503 {"message":"Service Unavailable"}
+release 200 released
 to/ignore 401 
 to/strict 401 
 hold/connections 200 held
 to/ignore 503 {"message":"Service Unavailable"}
 to/strict 503 {"message":"Service Unavailable"}
+release 200 released
 to/ignore 200 in
 to/strict 200 in
 POST /revoked/good
@@ -171,8 +186,7 @@ not tried again so soon
 --- client eval
 $::Live . <<'_EOC_'
 for case in revoked crl-revoked; do
-    one_connection $case hold/descriptors to/ignore
-    sleep 2
+    one_connection $case hold/descriptors to/ignore release
     one_connection $case to/ignore
 done
 shortages descriptors
@@ -181,9 +195,11 @@ _EOC_
 --- client_out
 hold/descriptors 200 held
 to/ignore 503 {"message":"Service Unavailable"}
+release 200 released
 to/ignore 401 
 hold/descriptors 200 held
 to/ignore 503 {"message":"Service Unavailable"}
+release 200 released
 to/ignore 401 
 1
 [mtls] 503 http://HOST/crl-revoked/crl: shared_cache.get: http.request: http://HOST/crl-revoked/crl: cannot connect to 127.0.0.1 port PORT: no file descriptor is left (worker_rlimit_nofile), client
@@ -200,20 +216,20 @@ not tried again so soon
 --- config eval: $::Config
 --- client eval
 $::Live . <<'_EOC_'
-one_connection good hold/connections to/introspection
-sleep 2
+one_connection good hold/connections to/introspection release
 one_connection good to/introspection
-one_connection good hold/connections to/token
-sleep 2
+one_connection good hold/connections to/token release
 one_connection good to/token
 grep '^/to' "$(dirname "$ERROR_LOG")/decisions"
 _EOC_
 --- client_out
 hold/connections 200 held
 to/introspection 503 {"message":"Service Unavailable"}
+release 200 released
 to/introspection 200 in
 hold/connections 200 held
 to/token 503 {"message":"Service Unavailable"}
+release 200 released
 to/token 503 {"message":"Service Unavailable"}
 /to/introspection 503 unavailable
 /to/introspection 200 pass
@@ -237,8 +253,7 @@ not tried again so soon
 $::Live . <<'_EOC_'
 one_connection good fetch
 for what in connections descriptors; do
-    one_connection good hold/$what fetch
-    sleep 2
+    one_connection good hold/$what fetch release
 done
 _EOC_
 --- client_out_like
@@ -249,10 +264,12 @@ hold/connections 200 held
 fetch 200 shortage http.request: http://127.0.0.1:PORT/: cannot connect to 127.0.0.1 port 1: no connection is left \(worker_connections\)
 shortage http.request: http://\[::1\]:PORT/: cannot connect to \[::1\] port 1: no connection is left \(worker_connections\)
 shortage http.request: http://name.test/: host 'name.test' cannot be resolved: no connection is left \(worker_connections\)
+release 200 released
 hold/descriptors 200 held
 fetch 200 shortage http.request: http://127.0.0.1:PORT/: cannot connect to 127.0.0.1 port 1: no file descriptor is left \(worker_rlimit_nofile\)
 shortage http.request: http://\[::1\]:PORT/: cannot connect to \[::1\] port 1: no file descriptor is left \(worker_rlimit_nofile\)
 shortage http.request: http://name.test/: host 'name.test' cannot be resolved: no file descriptor is left \(worker_rlimit_nofile\)
+release 200 released
 \z
 --- no_error_log
 not tried again so soon
