@@ -65,6 +65,16 @@ our $Http = init_http('fetch_allow = { "127.0.0.0/8" }') . <<'_EOC_';
     }
 _EOC_
 
+# Waits that end early, as they do now and then by nginx's coarse clock.
+our $Early = $Http =~ s/(init_worker_by_lua_block \{\n)/$1 . <<'_EOC_'/er;
+        local semaphore = require "ngx.semaphore"
+        local wait = semaphore.wait
+        function semaphore.wait(self, seconds)
+            return wait(self, seconds > 0.01 and seconds - 0.004 or seconds)
+        end
+
+_EOC_
+
 our $Config = $TestRevocation::Config . <<'_EOC_';
     access_log logs/decisions decision;
     location /hold/ {
@@ -318,3 +328,22 @@ fill 200 full
 --- no_error_log
 revocation status unknown
 --- timeout: 30
+
+
+
+=== TEST 6: access() answers 503 without a free connection although its wait for the timer ends some milliseconds early
+--- user_files eval: $::Policy
+--- http_config eval: $::Early
+--- config eval: $::Config
+--- client eval
+$::Live . <<'_EOC_'
+one_connection revoked hold/connections to/ignore to/strict release
+_EOC_
+--- client_out
+hold/connections 200 held
+to/ignore 503 {"message":"Service Unavailable"}
+to/strict 503 {"message":"Service Unavailable"}
+release 200 released
+--- no_error_log
+revocation status unknown
+not tried again so soon

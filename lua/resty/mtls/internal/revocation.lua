@@ -32,8 +32,8 @@ local WAITED_FOR = 2
 -- Milliseconds for which a first request waits for a look-up in Redis while the sources are down.
 local FLEET_WAIT = 300
 local DRIVER_DEAD = drivers.DRIVER_DEAD
--- Seconds in which a timer without delay must have started.
-local START_WAIT = 0.05
+-- Milliseconds in which a timer without delay must have started.
+local START_WAIT = 50
 
 
 local _M = {}
@@ -62,11 +62,15 @@ end
 
 -- Waits for a driver, for some milliseconds since it began.
 local function wait_for(driver, milliseconds)
-    if not driver.started and not driver.done then
-        driver.semaphore:wait(min(START_WAIT, milliseconds / 1000))
-        if not driver.started then
+    local start_by = monotonic() + min(START_WAIT, milliseconds)
+    while not driver.started and not driver.done do
+        -- nginx's timers follow a coarse clock, by which a wait may end some milliseconds early.
+        local left = start_by - monotonic()
+        if left <= 0 then
             return
         end
+
+        driver.semaphore:wait(left / 1000)
     end
 
     while not driver.done do
@@ -135,7 +139,7 @@ function _M.resolve(engine, plan, dict, find_plan, read_certificate)
             wait_for(driver, min(FLEET_WAIT, lookup.settings.wait))
         end
 
-        if not driver.started and not driver.done and not down and monotonic() - driver.begun >= START_WAIT * 1000 then
+        if not driver.started and not driver.done and not down and monotonic() - driver.begun >= START_WAIT then
             -- nginx had no connection for the timer, or too many timers run.
             shortage.report_timer("no timer to fetch a revocation status, which the request does itself: ",
                                   "the timer did not run")
