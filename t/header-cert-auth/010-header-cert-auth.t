@@ -62,6 +62,12 @@ our $Redirect = policy("ca-a",
     route("tls", "a.test", mtls_auth("ca-a")),
     route("header", "", header_cert_auth("secure_source: false, skip_consumer_lookup: true")));
 
+# The upstream gets the certificate of the connection in the header that the other route reads.
+our $Subrequest = policy("ca-a",
+    route("tls", "a.test", mtls_auth("ca-a", "skip_consumer_lookup: true"),
+          plugin("tls-metadata-headers", "inject_client_cert_details: true")),
+    route("header", "", header_cert_auth("skip_consumer_lookup: true")));
+
 run_blocks();
 
 __DATA__
@@ -426,3 +432,50 @@ _EOC_
 get a.test/t -H "X-Client-Cert: $(escaped client-a)"
 --- client_out
 FAILED:not verified CN=client-a,O=Example, SUCCESS
+
+
+
+=== TEST 15: a subrequest reads the header that the client sent, not one that was set for its main request
+--- policy eval: $::Subrequest
+--- config
+    location /header {
+        internal;
+        rewrite_by_lua_block { require("resty.mtls").access("header") }
+        content_by_lua_block { ngx.say(require("resty.mtls").client().subject_dn) }
+    }
+    location /capture {
+        rewrite_by_lua_block { require("resty.mtls").access(ngx.var.arg_route) }
+        content_by_lua_block {
+            local answer = ngx.location.capture("/header")
+            ngx.print(answer.status, " ", answer.body)
+        }
+    }
+    location /strip {
+        rewrite_by_lua_block { require("resty.mtls").strip() }
+        auth_request /header;
+        content_by_lua_block { ngx.say("in") }
+    }
+    location /first {
+        auth_request /header;
+        access_by_lua_block { require("resty.mtls").access("tls") }
+        content_by_lua_block { ngx.print(ngx.location.capture("/header").body) }
+    }
+--- http_config eval: $::Init
+--- client
+# show PATH HEADER...: whom the subrequest lets in
+show() {
+    local path=$1
+    shift
+    get "a.test/$path" $(as client-a) -H "$1" | grep -oE 'CN=[a-z-]*|^in|message":"[^"]*|401 Authorization' | head -1
+}
+for path in capture?route=tls capture?route=header strip first; do
+    echo "$path: $(show $path "X-Client-Cert: $(escaped client-a)"), $(show $path "X-Client-Cert: $(escaped client-c)"),"\
+        "$(show $path "X-Other: 1")"
+done
+--- client_out
+capture?route=tls: CN=client-a, message":"TLS certificate failed verification, message":"No required TLS certificate was sent
+capture?route=header: CN=client-a, message":"TLS certificate failed verification, message":"No required TLS certificate was sent
+strip: in, 401 Authorization, 401 Authorization
+first: CN=client-a, 401 Authorization, 401 Authorization
+--- error_log
+[mtls] 401 no certificate: the request has no header with one

@@ -8,19 +8,27 @@ require "resty.core.request"
 local certificate = require "resty.mtls.certificate"
 local library = require "resty.mtls.internal.library"
 local raw_headers = require "resty.mtls.internal.raw_headers"
+local request_memory = require "resty.mtls.internal.request_memory"
 local request_state = require "resty.mtls.internal.request_state"
 
 
 local C = library.C
+local ffi_cast = ffi.cast
 local ffi_str = ffi.string
 local get_request = base.get_request
+local ngx = ngx
 local ngx_var = ngx.var
 local pairs = pairs
+local pool_address = request_memory.pool_address
+local tonumber = tonumber
 
 
 local _M = {}
 
 local header_type = ffi.typeof("rmtls_request_header[?]")
+
+-- What main requests have saved, by the address of the pool that their subrequests share.
+local of_main_requests = setmetatable({}, { __mode = "v" })
 
 local trusted_ips
 local last_peer
@@ -92,15 +100,41 @@ end
 _M.array_of = array_of
 
 
+-- What the main request of this subrequest has saved, or nil. Its headers, which a subrequest begins with, are without
+-- what was saved, and may have what was set since.
+local function saved_by_main(request)
+    local pool = pool_address(request)
+    local saved = pool and of_main_requests[pool]
+
+    return saved and request_state.has_extra(saved.address, saved) and saved or nil
+end
+
+
+-- Lets subrequests find what their main request has saved.
+local function share(received)
+    if received.address or ngx.is_subrequest then
+        return
+    end
+
+    local request = get_request()
+    local pool = pool_address(request)
+    if pool then
+        received.address = tonumber(ffi_cast("uintptr_t", request))
+        of_main_requests[pool] = received
+    end
+end
+
+
 -- The values that readable headers had when the request was received: { values = { name = { ... } }, sealed }.
 -- Once sealed, nothing is added: what is in the headers then was set by the gateway. nil when nothing was saved and
 -- `create` is not set.
 local function saved_headers(create)
     local received = request_state.extra(create)
     if received and not received.values then
-        received.values = {}
+        local main = ngx.is_subrequest and saved_by_main(get_request())
+        received.values = main and main.values or {}
         -- What was saved before is lost, so what is in the headers may be the gateway's.
-        received.sealed = received.is_lost
+        received.sealed = received.is_lost or main and main.sealed or false
     end
 
     return received
@@ -130,6 +164,7 @@ function _M.seal(create)
     local received = saved_headers(create)
     if received then
         received.sealed = true
+        share(received)
     end
 end
 

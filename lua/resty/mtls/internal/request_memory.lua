@@ -195,6 +195,14 @@ end
 _M.palloc = can_allocate and ffi_cast("rmtls_nginx_palloc_function", nginx_palloc) or nil
 
 
+-- The address of the pool of a request, which its subrequests share; nil where it is not known.
+function _M.pool_address(request)
+    local of_request = pool(request)
+
+    return of_request and tonumber(ffi_cast("uintptr_t", of_request))
+end
+
+
 -- Memory of a pool, or NULL.
 function _M.allocate(of_pool, size)
     return nginx_palloc(of_pool, size)

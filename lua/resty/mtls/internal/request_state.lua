@@ -234,4 +234,11 @@ function _M.extra(create)
 end
 
 
+-- Whether a table is still that of extra() for the request at this address, which may have ended.
+function _M.has_extra(address, kept)
+    return find_state(ffi_cast("void *", ffi_cast("uintptr_t", address)), found) == OK
+           and tables[found[0].extra] == kept
+end
+
+
 return _M
