@@ -123,6 +123,8 @@ impl Client<'_> {
             .max_redirects(max_redirects)
             .max_response_header_size(MAX_HEADER)
             .http_status_as_error(false)
+            // ureq would reuse the connection of a redirect that the server is about to close.
+            .max_idle_connections(0)
             // Not those of the environment.
             .proxy(None)
             .user_agent("resty-mtls")

@@ -353,6 +353,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", self.path.replace("post-redirect", "good"))
             self.send_header("Content-Length", "0")
             self.end_headers()
+            # The connection is not reused, as the response is of HTTP/1.0: a request on it would not be answered.
+            time.sleep(0.1)
             return
         # id-pkix-ocsp-nonce
         if behaviour == "nonce" and b"\x2b\x06\x01\x05\x05\x07\x30\x01\x02" not in request:
