@@ -111,7 +111,11 @@ for _ in range(steps):
         os.kill(master, signal.SIGHUP)
     elif what == "kill":
         for pid in random.sample(workers(), 1):
-            os.kill(pid, signal.SIGKILL)
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                # It has ended by an earlier HUP.
+                pass
     elif what in ("error", "silent"):
         fault(what)
     elif what == "fine":
