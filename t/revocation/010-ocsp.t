@@ -201,7 +201,8 @@ POST /shared/good
 $::Client . <<'_EOC_'
 for _ in 1 2 3 4; do request strict error; echo; done
 fetches
-sleep 6.5
+has_fetches() { [ "$(fetches | wc -l)" -ge "$1" ]; }
+wait_until has_fetches 4
 request strict error; echo
 fetches
 _EOC_
@@ -231,15 +232,12 @@ TestRevocation::revocation_policy([strict => 'revocation_check_mode: STRICT, cer
 --- config eval: $::Config
 --- client eval
 $::Client . <<'_EOC_'
-one_connection $REV/good.crt $REV/good.key strict strict
-fetches
-one_connection $REV/good.crt $REV/good.key strict 4 strict
+one_connection $REV/good.crt $REV/good.key strict strict 4 strict strict
 fetches
 _EOC_
 --- client_out
 strict 200 in
 strict 200 in
-POST /good/good
 strict 200 in
 strict 200 in
 POST /good/good
