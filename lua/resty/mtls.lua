@@ -306,11 +306,22 @@ end
 
 -- The longest time of a block, in seconds: 100 years.
 local MAX_SECONDS = 100 * 366 * 86400
+local BLOCK_FIELDS = {
+    sha256 = true, spki_sha256 = true, serial = true, issuer_dn = true, seconds = true, reason = true,
+}
 
 
+-- The fields that select certificates; or nil and an error. A misspelt `seconds` must not make a block without an end.
 local function selector_options(opts, caller)
     if type(opts) ~= "table" then
         error("mtls." .. caller .. ": expected a table, got " .. type(opts), 3)
+    end
+
+    for name in pairs(opts) do
+        if not BLOCK_FIELDS[name] then
+            return nil, "unknown field '" .. tostring(name):gsub("%c", "?"):sub(1, 64)
+                        .. "', expected sha256, spki_sha256, serial, issuer_dn, seconds or reason"
+        end
     end
 
     return { sha256 = opts.sha256, spki_sha256 = opts.spki_sha256, serial = opts.serial, issuer_dn = opts.issuer_dn }
@@ -321,7 +332,11 @@ end
 -- { sha256 = "..." }, { spki_sha256 = "..." } or { serial = "...", issuer_dn = "..." }; seconds: for how long, without
 -- it until unblock(); reason: text for the log. true, or nil and an error.
 function _M.block(opts)
-    local record = selector_options(opts, "block")
+    local record, err = selector_options(opts, "block")
+    if not record then
+        return nil, err
+    end
+
     local seconds = opts.seconds
     if seconds ~= nil then
         if type(seconds) ~= "number" or not (seconds >= 1 and seconds <= MAX_SECONDS) then
@@ -339,7 +354,12 @@ end
 
 -- Ends a block. true; nil when there is none of this selector; nil and an error.
 function _M.unblock(opts)
-    return blocks.remove(selector_options(opts, "unblock"))
+    local record, err = selector_options(opts, "unblock")
+    if not record then
+        return nil, err
+    end
+
+    return blocks.remove(record)
 end
 
 

@@ -296,6 +296,8 @@ do_ block "sha256=$(sha256 client-a)" "spki_sha256=$(sha256 client-a)"
 do_ block serial=01
 do_ block serial=01 issuer_dn=/CN=a
 do_ block "sha256=$(sha256 client-a)" seconds=0
+do_ block "sha256=$(sha256 client-a)" second=60
+do_ unblock "sha256=$(sha256 client-a)" sha1=00
 do_ block "sha256=$(sha256 client-a)" "reason=$(printf 'a%.0s' $(seq 501))"
 do_ unblock sha256=xy
 _EOC_
@@ -320,6 +322,8 @@ nilexpected sha256, spki_sha256, or serial and issuer_dn
 nilexpected sha256, spki_sha256, or serial and issuer_dn
 nilissuer '/CN=a': '/CN' is no type of attribute, expected a name as in $ssl_client_i_dn, such as 'CN=CA,O=Example'
 nilseconds: expected a number of at least 1
+nilunknown field 'second', expected sha256, spki_sha256, serial, issuer_dn, seconds or reason
+nilunknown field 'sha1', expected sha256, spki_sha256, serial, issuer_dn, seconds or reason
 nilreason: expected one line of at most 500 bytes
 nil'xy' is not a SHA-256 digest, expected 64 hexadecimal digits, with or without colons
 --- error_log
