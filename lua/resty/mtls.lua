@@ -121,7 +121,7 @@ function _M.init(opts)
         error("mtls.init: call it in init_by_lua*, and mtls.reload later", 2)
     end
 
-    local wrong = init_options.check(opts)
+    local wrong = opts == _M and "called with ':', expected mtls.init { ... }" or init_options.check(opts)
     if wrong then
         error("mtls.init: " .. wrong, 2)
     end

@@ -120,13 +120,18 @@ none.yaml: cannot be read: No such file or directory
 
 
 
-=== TEST 5: init() with an option that does not exist raises
+=== TEST 5: init() with an option that does not exist, or called by a colon, raises
 --- http_config
-    init_by_lua_block { require("resty.mtls").init { polcy = "x" } }
+    init_by_lua_block {
+        local mtls = require "resty.mtls"
+        ngx.log(ngx.ERR, select(2, pcall(mtls.init, mtls, { policy = "x" })))
+        mtls.init { polcy = "x" }
+    }
 --- config eval: $::Config
 --- suppress_stderr
 --- must_die
 --- error_log
+mtls.init: called with ':', expected mtls.init { ... }
 mtls.init: unknown option 'polcy', expected one of certificate_spool, fetch_allow, policy, redis, refusals, session_tickets, shared_dict, state_dir, trusted_ips, watch
 
 
