@@ -1746,22 +1746,22 @@ int32_t rmtls_engine_unknown_route(const struct rmtls_engine *engine,
 // `engine` is NULL or live; `out` is NULL or valid, with its data.
 int32_t rmtls_engine_route(const struct rmtls_engine *engine, size_t index, struct rmtls_buf *out);
 
-// Checks which files of the policy the workers of a user cannot read, and writes the reason for
-// file number `index` of those; `RMTLS_NOT_FOUND` after the last, and when there is no such user
-// or group. `group` NULL stands for the group with the name of the user. Call it before threads
-// are started.
+// Checks which files of the policy the workers of a user cannot read, and whether they cannot
+// write to the state directory. Writes line number `index` about these; `RMTLS_NOT_FOUND` after
+// the last, and when there is no such user or group. `group` NULL stands for the group with the
+// name of the user. Call it before threads are started.
 //
 // # Safety
 // `engine` is NULL or live; `user` is readable for `user_len` bytes; `group` is NULL or readable
 // for `group_len` bytes; `out` is NULL or valid, with its data. No other thread looks up users or
 // groups.
-int32_t rmtls_engine_unreadable_file(const struct rmtls_engine *engine,
-                                     const uint8_t *user,
-                                     size_t user_len,
-                                     const uint8_t *group,
-                                     size_t group_len,
-                                     size_t index,
-                                     struct rmtls_buf *out);
+int32_t rmtls_engine_missing_permission(const struct rmtls_engine *engine,
+                                        const uint8_t *user,
+                                        size_t user_len,
+                                        const uint8_t *group,
+                                        size_t group_len,
+                                        size_t index,
+                                        struct rmtls_buf *out);
 
 // Starts to compile a policy document (YAML or JSON text) in a thread of this process, which
 // blocks all signals. `label` is used in the errors in place of a file name. Call it after the

@@ -292,17 +292,17 @@ pub unsafe extern "C" fn rmtls_engine_route(
     })
 }
 
-/// Checks which files of the policy the workers of a user cannot read, and writes the reason for
-/// file number `index` of those; `RMTLS_NOT_FOUND` after the last, and when there is no such user
-/// or group. `group` NULL stands for the group with the name of the user. Call it before threads
-/// are started.
+/// Checks which files of the policy the workers of a user cannot read, and whether they cannot
+/// write to the state directory. Writes line number `index` about these; `RMTLS_NOT_FOUND` after
+/// the last, and when there is no such user or group. `group` NULL stands for the group with the
+/// name of the user. Call it before threads are started.
 ///
 /// # Safety
 /// `engine` is NULL or live; `user` is readable for `user_len` bytes; `group` is NULL or readable
 /// for `group_len` bytes; `out` is NULL or valid, with its data. No other thread looks up users or
 /// groups.
 #[no_mangle]
-pub unsafe extern "C" fn rmtls_engine_unreadable_file(
+pub unsafe extern "C" fn rmtls_engine_missing_permission(
     engine: *const rmtls_engine,
     user: *const u8,
     user_len: usize,
@@ -321,7 +321,7 @@ pub unsafe extern "C" fn rmtls_engine_unreadable_file(
                 false => Some(text(group, group_len)?),
             };
             let account = account(user, group).ok_or(Error::NotFound)?;
-            let lines = engine.unreadable_by(user, &account);
+            let lines = engine.missing_permissions(user, &account);
             put(out, lines.get(index).ok_or(Error::NotFound)?.as_bytes())
         }
     })

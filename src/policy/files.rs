@@ -400,12 +400,24 @@ pub struct Account {
     pub groups: Vec<u32>,
 }
 
+/// Permissions in a mode, of its owner, its group or others.
+const READ: u32 = 0o4;
+const WRITE: u32 = 0o2;
+const SEARCH: u32 = 0o1;
+
 impl Account {
     /// Returns the file, or the directory on its path, that the account has no permission for.
     /// `None` when there is none, or it cannot be determined. Access control lists are not checked.
     pub fn obstacle(&self, path: &Path) -> Option<PathBuf> {
-        const READ: u32 = 0o4;
-        const SEARCH: u32 = 0o1;
+        self.obstacle_to(path, READ)
+    }
+
+    /// As [`Account::obstacle`], for writing files in a directory.
+    pub fn obstacle_to_writing(&self, directory: &Path) -> Option<PathBuf> {
+        self.obstacle_to(directory, WRITE | SEARCH)
+    }
+
+    fn obstacle_to(&self, path: &Path, wanted: u32) -> Option<PathBuf> {
         let path = std::path::absolute(path).ok()?;
         // The directories above a symbolic link are checked, and those above its target.
         let target = fs::canonicalize(&path).ok()?;
@@ -415,7 +427,7 @@ impl Account {
         let directories: Vec<PathBuf> = [above(&path), above(&target)].concat();
         let directories = directories.into_iter().map(|path| (path, SEARCH));
         directories
-            .chain([(target, READ)])
+            .chain([(target, wanted)])
             .find(|(path, wanted)| {
                 fs::metadata(path).is_ok_and(|found| !self.has_permission(&found, *wanted))
             })
@@ -731,7 +743,12 @@ mod tests {
         assert_eq!(obstacle(&other), None);
         mode(&inner, 0o750);
         assert_eq!(obstacle(&other), Some(fs::canonicalize(&inner).unwrap()));
+        mode(&inner, 0o700);
+        let inner_path = fs::canonicalize(&inner).unwrap();
+        assert_eq!(owner.obstacle_to_writing(&inner), None);
+        assert_eq!(other.obstacle_to_writing(&inner), Some(inner_path.clone()));
         mode(&inner, 0o755);
+        assert_eq!(other.obstacle_to_writing(&inner), Some(inner_path));
         fs::remove_file(&path).unwrap();
         assert_eq!(obstacle(&other), None);
     }

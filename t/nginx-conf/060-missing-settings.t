@@ -250,7 +250,7 @@ error 2.conf:3: ssl_certificate_by_lua* does not call certificate(): no client c
 
 
 
-=== TEST 6: unreadable() checks the modes of the policy's files and the groups of the user
+=== TEST 6: missing_permissions() checks the modes of the policy's files and the groups of the user
 --- policy eval: $::Policy
 --- config
     location /t {
@@ -259,7 +259,7 @@ error 2.conf:3: ssl_certificate_by_lua* does not call certificate(): no client c
             local path = "$TEST_NGINX_HTML_DIR/policy.yaml"
             local function show(mode, user, group)
                 os.execute("chmod " .. mode .. " " .. path)
-                local lines = engine:unreadable(user, group, 20)
+                local lines = engine:missing_permissions(user, group, 20)
                 ngx.say(mode, " ", user, " ", #lines)
             end
 
@@ -268,7 +268,7 @@ error 2.conf:3: ssl_certificate_by_lua* does not call certificate(): no client c
             show("0640", "nobody", "root")
             show("0600", "no-such-user")
             show("0600", "nobody", "no-such-group")
-            ngx.say((engine:unreadable("nobody", nil, 20)[1]:gsub("^.* the workers' user", "the workers' user")))
+            ngx.say((engine:missing_permissions("nobody", nil, 20)[1]:gsub("^.* the workers' user", "the workers' user")))
         }
     }
 --- response_body_like chop

@@ -1,4 +1,4 @@
-# Policy files that the workers have no permission to read after a change.
+# Policy files that the workers have no permission to read after a change, and a state_dir that they cannot write to.
 
 use lib 't/lib';
 use TestMtls;
@@ -41,5 +41,28 @@ code a.test/t $(as client-a)
 200 text/plain in
 --- error_log eval
 qr{\[error\] .*\[mtls\] /.*/html/policy\.yaml: the workers' user 'nobody' has no permission to read it.*, so a change will not be put in force}
+--- no_error_log
+[alert]
+
+
+
+=== TEST 2: init() warns that the workers' user has no permission to write to a state_dir of root
+--- user_files eval: $::File
+--- http_config eval
+$::Hooks . <<'_EOC_'
+    init_by_lua_block {
+        os.execute("mkdir -m 0700 $TEST_NGINX_HTML_DIR/state")
+        require("resty.mtls").init {
+            policy = "$TEST_NGINX_HTML_DIR/policy.yaml", state_dir = "$TEST_NGINX_HTML_DIR/state",
+        }
+    }
+_EOC_
+--- config eval: $::Config
+--- client
+code a.test/t $(as client-a)
+--- client_out
+200 text/plain in
+--- error_log eval
+qr{\[error\] .*\[mtls\] state_dir: /.*/html/state: the workers' user 'nobody' has no permission to write to it, so nothing will outlive a restart; expected that user as its owner, and mode 0700}
 --- no_error_log
 [alert]

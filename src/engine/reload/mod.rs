@@ -215,9 +215,10 @@ impl Engine {
         progress.map(drop)
     }
 
-    /// Which files of the policy an account cannot read and why, one line each. The master reads
-    /// them at the start, possibly as root, and the workers when they change.
-    pub fn unreadable_by(&self, user: &str, account: &Account) -> Vec<String> {
+    /// What an account has no permission for, one line each: the files of the policy, which the
+    /// master reads at the start, possibly as root, and the workers when they change; and the state
+    /// directory, to which the workers write.
+    pub fn missing_permissions(&self, user: &str, account: &Account) -> Vec<String> {
         let reload_state = self.reload_state.borrow();
         let files = reload_state.current.as_ref().map(|(_, files)| files);
         let mut found = files.map_or(Vec::new(), |files| files.unreadable_by(account));
@@ -226,7 +227,7 @@ impl Engine {
         found.extend(lists.filter_map(|file| Some((file.path(), account.obstacle(file.path())?))));
         let shown = |path: &Path| quoted_path(path);
         let user = quoted(user.as_bytes());
-        found
+        let mut lines: Vec<String> = found
             .iter()
             .map(|(path, obstacle)| {
                 let why = match std::fs::canonicalize(path).is_ok_and(|real| real == *obstacle) {
@@ -240,7 +241,19 @@ impl Engine {
                     shown(path)
                 )
             })
-            .collect()
+            .collect();
+        let state_file = self.state_file.borrow();
+        let directory = state_file.as_ref().map(|file| file.directory());
+        if let Some(directory) =
+            directory.filter(|path| account.obstacle_to_writing(path).is_some())
+        {
+            lines.push(format!(
+                "state_dir: {}: the workers' user '{user}' has no permission to write to it, so \
+                 nothing will outlive a restart; expected that user as its owner, and mode 0700",
+                shown(directory)
+            ));
+        }
+        lines
     }
 
     /// Starts to compile a policy on the background thread; [`Engine::poll`] puts it in force.

@@ -632,13 +632,13 @@ int32_t rmtls_engine_unknown_route(const struct rmtls_engine *engine,
 
 int32_t rmtls_engine_route(const struct rmtls_engine *engine, size_t index, struct rmtls_buf *out);
 
-int32_t rmtls_engine_unreadable_file(const struct rmtls_engine *engine,
-                                     const uint8_t *user,
-                                     size_t user_len,
-                                     const uint8_t *group,
-                                     size_t group_len,
-                                     size_t index,
-                                     struct rmtls_buf *out);
+int32_t rmtls_engine_missing_permission(const struct rmtls_engine *engine,
+                                        const uint8_t *user,
+                                        size_t user_len,
+                                        const uint8_t *group,
+                                        size_t group_len,
+                                        size_t index,
+                                        struct rmtls_buf *out);
 
 int32_t rmtls_reload_new(const struct rmtls_engine *engine,
                          const uint8_t *document,

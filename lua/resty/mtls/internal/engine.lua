@@ -344,13 +344,13 @@ function _M:protected_routes()
 end
 
 
--- Files of the policy that the workers' user cannot read, and why, a line each and at most max.
+-- What the workers' user has no permission for: files of the policy, state_dir. A line each and at most max.
 -- group: nil for the group that has the user's name.
-function _M:unreadable(user, group, max)
+function _M:missing_permissions(user, group, max)
     local lines = {}
     for i = 0, max - 1 do
-        lines[i + 1] = library.read("engine.unreadable", function(out)
-            return C.rmtls_engine_unreadable_file(self.handle, user, #user, group, group and #group or 0, i, out)
+        lines[i + 1] = library.read("engine.missing_permissions", function(out)
+            return C.rmtls_engine_missing_permission(self.handle, user, #user, group, group and #group or 0, i, out)
         end)
         if not lines[i + 1] then
             break

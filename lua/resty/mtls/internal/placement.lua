@@ -5,6 +5,7 @@
 --   a location names a route that is not in the policy    it answers 500
 --   no location names a route of the policy    its plugins apply to no request, which nothing else reports
 --   the workers' user cannot read the files of the policy    every reload without HUP fails
+--   the workers' user cannot write to state_dir    nothing outlives a restart
 --
 -- Also finds whether TLS sessions are shared with other nodes.
 --
@@ -293,8 +294,9 @@ function _M.faults(path, version, requests_certificates, engine)
 end
 
 
--- Files of the policy that the workers cannot read when they change. At the start, nginx reads them as root.
-local function unreadable(engine, user)
+-- Files of the policy that the workers cannot read when they change, which nginx reads as root at the start, and a
+-- state_dir that they cannot write to.
+local function missing_permissions(engine, user)
     -- Without root, the workers run as the user who has just read them.
     if ffi.C.rmtls_geteuid() ~= 0 then
         return {}
@@ -303,7 +305,7 @@ local function unreadable(engine, user)
     local built = ngx.config.nginx_configure()
     user = user or { match(built, "%-%-user=(%S+)") or "nobody", match(built, "%-%-group=(%S+)") }
 
-    return engine:unreadable(user[1], user[2], MAX_FAULTS)
+    return engine:missing_permissions(user[1], user[2], MAX_FAULTS)
 end
 
 
@@ -323,7 +325,7 @@ function _M.check(requests_certificates, engine)
         return {}, {}, true
     end
 
-    for _, fault in ipairs(unreadable(engine, user)) do
+    for _, fault in ipairs(missing_permissions(engine, user)) do
         faults[#faults + 1] = fault
     end
 
