@@ -126,7 +126,10 @@ nil
     location /log {
         access_by_lua_block { require("resty.mtls").access("a") }
         content_by_lua_block { ngx.say("not reached") }
-        log_by_lua_block { ngx.log(ngx.NOTICE, "verified: ", require("resty.mtls").client().verified) }
+        log_by_lua_block {
+            local client = require("resty.mtls").client()
+            ngx.log(ngx.NOTICE, "verified: ", client.verified, ", consumer: ", client.consumer)
+        }
     }
 --- client
 get a.test/a $(as client-a)
@@ -137,7 +140,7 @@ SUCCESS
 FAILED:not verified
 {"message":"TLS certificate failed verification"}
 --- error_log
-verified: FAILED:certificate has expired
+verified: FAILED:certificate has expired, consumer: nil
 
 
 

@@ -194,7 +194,7 @@ local function new_client(engine, epoch, plan, presented, from_header, verdict, 
         _presented = from_header and presented or nil,
         _client = record and decision.client,
         _generation = record and record.is_client and decision.generation,
-        consumer = identity and identity.consumer,
+        consumer = identity and identity.consumer or nil,
         groups = identity and identity.groups or {},
     }
     for i = 1, #OF_CERTIFICATE do
