@@ -137,7 +137,7 @@ impl CaCertificates {
             let message = format!(
                 "the id '{}' is given twice, first at {}",
                 uuid_text(&id),
-                path_of(document, first)
+                place_of(document, first, report)
             );
             report.error(entity.location.position, &path.field("id"), message);
         }
@@ -172,7 +172,7 @@ impl CaCertificates {
         if first != index && self.is_inline(first) {
             let message = format!(
                 "is the same certificate as {}, expected it once",
-                path_of(document, first)
+                place_of(document, first, report)
             );
             report.error(place, &path.field("cert"), message);
         }
@@ -260,9 +260,11 @@ fn quoted_path(path: &FilePath) -> String {
     quoted(path.to_string_lossy().as_bytes())
 }
 
-fn path_of(document: &Document<'_>, index: usize) -> String {
-    let entity = document.cas.get(index);
-    entity.map_or_else(String::new, |entity| entity.location.path.to_string())
+fn place_of(document: &Document<'_>, index: usize, report: &Report) -> String {
+    let location = document.cas.get(index).map(|entity| &entity.location);
+    location.map_or_else(String::new, |first| {
+        report.place(first.position, &first.path)
+    })
 }
 
 /// Warns about a certificate that is not valid now, or not much longer. `at` is where it is in the

@@ -126,18 +126,18 @@ pub(super) fn credentials<'t>(
             let name = quoted(entity.subject_name.as_bytes());
             let path = Path::Compact(&location.path);
             let path = path.field("subject_name");
-            let first_path = &first.location.path;
+            let first_place = report.place(first.location.position, &first.location.path);
             if first.digest == digest {
                 let message = format!(
                     "uniqueness violation: '{kind}' entity with subject_name set to '{name}' and \
-                     the same ca_certificate already declared at {first_path}"
+                     the same ca_certificate already declared at {first_place}"
                 );
                 report.error(location.position, &path, message);
             } else if first.consumer != position {
                 let message = format!(
                     "uniqueness violation: '{kind}' entity with subject_name set to '{name}' and \
                      another certificate of the same CA, for another consumer, already declared at \
-                     {first_path}"
+                     {first_place}"
                 );
                 report.error(location.position, &path, message);
             } else {
@@ -147,7 +147,7 @@ pub(super) fn credentials<'t>(
                     &path,
                     || {
                         format!(
-                            "'{name}' has a credential for this CA already at {first_path}, whose \
+                            "'{name}' has a credential for this CA already at {first_place}, whose \
                              certificate has the same subject and key: that one applies to both"
                         )
                     },

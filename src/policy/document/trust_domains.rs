@@ -81,13 +81,11 @@ impl<'t> DocumentReader<'t, '_> {
             self.report.error(name.position, &name_path, message);
             return;
         }
-        if self
-            .document
-            .trust_domains
-            .iter()
-            .any(|other| other.name == text)
-        {
-            let message = format!("'{text}' is given twice, expected it once");
+        let mut others = self.document.trust_domains.iter();
+        if let Some(first) = others.find(|other| other.name == text) {
+            let first = &first.location;
+            let first = self.report.place(first.position, &first.path);
+            let message = format!("'{text}' is given twice, first at {first}");
             self.report.error(name.position, &name_path, message);
             return;
         }

@@ -74,6 +74,38 @@ fn from_file_directory_is_one_policy_of_all_its_files() {
 }
 
 #[test]
+fn from_file_directory_names_the_file_in_which_something_was_given_first() {
+    let text = format!(
+        "_format_version: '3.0'\nca_certificates:\n{}trust_domains:\n- {{name: a, \
+         ca_certificates: [{ID_A}]}}\n",
+        ca_entry(ID_A, &ca_pem("CA A"))
+    );
+    let with_credential = |consumer| {
+        format!(
+            "{text}consumers:\n- username: {consumer}\n  mtls_auth_credentials: \
+             [{{subject_name: x}}]\n"
+        )
+    };
+    let files = [with_credential("c"), with_credential("d")];
+    let directory = Directory::new("twice", &[("a.yaml", &files[0]), ("b.yaml", &files[1])]);
+    let line = |key: &str| 1 + text.lines().position(|line| line.starts_with(key)).unwrap();
+    let (cas, domains) = (line("ca_certificates"), line("trust_domains"));
+    let first = directory.errors().into_iter().map(|error| {
+        let (_, first) = error.split_once("a.yaml:").expect(&error);
+        first.replace(", expected it once", "")
+    });
+    assert_eq!(
+        first.collect::<Vec<_>>(),
+        [
+            format!("{}: ca_certificates[0]", cas + 1),
+            format!("{}: ca_certificates[0]", cas + 1),
+            format!("{}: trust_domains[0]", domains + 1),
+            format!("{}: consumers[0].mtls_auth_credentials[0]", domains + 4),
+        ]
+    );
+}
+
+#[test]
 fn from_file_directory_errors_name_file_and_line() {
     std::env::set_var("DECK_TWO_LINES", "a:\n  b");
     let route = "_format_version: '3.0'\nroutes:\n- name: r\n";

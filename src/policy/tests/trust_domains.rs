@@ -107,7 +107,7 @@ fn trust_domains_bad_entries_are_refused() {
             format!(
                 "{{name: a, ca_certificates: [{ID_A}]}}, {{name: a, ca_certificates: [{ID_A}]}}"
             ),
-            &["trust_domains[1].name: 'a' is given twice, expected it once"],
+            &["trust_domains[1].name: 'a' is given twice, first at trust_domains[0]"],
         ),
         (
             "{name: a, bundle_url: 'http://a.example/bundle'}".to_owned(),
