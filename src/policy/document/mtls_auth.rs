@@ -461,7 +461,8 @@ impl<'t> DocumentReader<'t, '_> {
         let text = self.text(url, &path)?;
         if !revocation_urls::is_usable(text) {
             let message = format!(
-                "'{}' is not a URL, expected for example 'https://pki.example.com/ca.crl'",
+                "'{}' is not an http or https URL, expected for example \
+                 'https://pki.example.com/ca.crl'",
                 quoted(text.as_bytes())
             );
             self.report.error(url.position, &path, message);

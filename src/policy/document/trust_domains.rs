@@ -58,8 +58,12 @@ impl<'t> DocumentReader<'t, '_> {
         });
         let fields = ["ca_certificates", "bundle", "bundle_url"];
         let given = fields.iter().filter(|field| object.get(field).is_some());
-        if given.count() != 1 {
-            let message = "expected one of 'ca_certificates', 'bundle' and 'bundle_url'";
+        let message = match given.count() {
+            0 => Some("expected one of 'ca_certificates', 'bundle' and 'bundle_url'"),
+            1 => None,
+            _ => Some("has several of 'ca_certificates', 'bundle' and 'bundle_url', expected one"),
+        };
+        if let Some(message) = message {
             self.report.error(node.position, path, message);
         }
         let Some(name) = object.get("name") else {

@@ -209,13 +209,13 @@ fn mtls_auth_bad_values_are_refused() {
         ),
         (
             "crls: [{url: 'ldap://a.example/'}]",
-            "9:18: plugins[0].config.crls[0].url: 'ldap://a.example/' is not a URL, expected for \
-             example 'https://pki.example.com/ca.crl'",
+            "9:18: plugins[0].config.crls[0].url: 'ldap://a.example/' is not an http or \
+             https URL, expected for example 'https://pki.example.com/ca.crl'",
         ),
         (
             "crls: [{url: 'http://a.example/a b'}]",
-            "9:18: plugins[0].config.crls[0].url: 'http://a.example/a b' is not a URL, expected \
-             for example 'https://pki.example.com/ca.crl'",
+            "9:18: plugins[0].config.crls[0].url: 'http://a.example/a b' is not an http or https \
+             URL, expected for example 'https://pki.example.com/ca.crl'",
         ),
         (
             "crls: [{url: 'http://a.example/', refresh: 0}]",

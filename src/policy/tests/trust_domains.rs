@@ -80,7 +80,8 @@ fn trust_domains_bad_entries_are_refused() {
         (
             format!("{{name: a, ca_certificates: [{ID_A}], bundle: /nowhere}}"),
             &[
-                "trust_domains[0]: expected one of 'ca_certificates', 'bundle' and 'bundle_url'",
+                "trust_domains[0]: has several of 'ca_certificates', 'bundle' and 'bundle_url', \
+                 expected one",
                 "trust_domains[0].bundle: '/nowhere': cannot be read",
             ],
         ),
