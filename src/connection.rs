@@ -489,17 +489,17 @@ mod tests {
         let store = TrustStore::new(std::slice::from_ref(&ca), VerifyOptions::default()).unwrap();
         let other = CertificateRequest::new(&[Arc::new(store)], None, CA_NAMES_BUDGET).unwrap();
         let ssl = connection(Some(b"a"), Some(Arc::new(request(true))));
-        let asked = Connection::of(&ssl).unwrap();
-        assert!(!asked.is_outdated(Some(&request(true))));
-        assert!(asked.is_outdated(Some(&request(false))), "CA names");
-        assert!(asked.is_outdated(Some(&request(true).without_resumption())));
-        assert!(asked.is_outdated(Some(&other)), "trust stores");
-        assert!(asked.is_outdated(None));
+        let requested = Connection::of(&ssl).unwrap();
+        assert!(!requested.is_outdated(Some(&request(true))));
+        assert!(requested.is_outdated(Some(&request(false))), "CA names");
+        assert!(requested.is_outdated(Some(&request(true).without_resumption())));
+        assert!(requested.is_outdated(Some(&other)), "trust stores");
+        assert!(requested.is_outdated(None));
 
         let ssl = connection(Some(b"a"), None);
-        let not_asked = Connection::of(&ssl).unwrap();
-        assert!(!not_asked.is_outdated(None));
-        assert!(not_asked.is_outdated(Some(&request(true))));
+        let not_requested = Connection::of(&ssl).unwrap();
+        assert!(!not_requested.is_outdated(None));
+        assert!(not_requested.is_outdated(Some(&request(true))));
         assert!(
             !Connection::default().is_outdated(Some(&request(true))),
             "without the ClientHello phase a new handshake changes nothing"

@@ -153,9 +153,9 @@ impl Import {
                 .iter()
                 .find(|(name, _)| KNOWN.contains(&name.as_str()) && name.as_str() != SECRET)
             {
-                let place = &value.place;
+                let position = &value.position;
                 import.notes.push(format!(
-                    "{place}: '{name}' has no effect without '{SECRET}'"
+                    "{position}: '{name}' has no effect without '{SECRET}'"
                 ));
             }
         }
@@ -177,13 +177,13 @@ impl Import {
     /// Finds the upstream of each error page that is a path, and URLs that lead back to their host.
     fn error_pages(&mut self) {
         for (name, host) in &mut self.hosts {
-            let place = &host.secret.place;
+            let position = &host.secret.position;
             let refuses = matches!(host.auth.verify, VerifyClient::On | VerifyClient::Optional);
             let path = match &host.auth.error_page {
                 Some(ErrorPage::Path(path)) => path,
                 Some(ErrorPage::Redirect(url)) if refuses && leads_to(url, name) => {
                     self.notes.push(format!(
-                        "{place}: the error page '{url}' is on its own host, which redirects \
+                        "{position}: the error page '{url}' is on its own host, which redirects \
                          refused clients to it again: expected another host, or a path"
                     ));
                     continue;
@@ -193,7 +193,7 @@ impl Import {
             host.error_upstream = upstream_of(&host.locations, path).map(str::to_owned);
             if host.error_upstream.is_none() {
                 self.notes.push(format!(
-                    "{place}: the error page '{path}' is not carried over, since no path of the host \
+                    "{position}: the error page '{path}' is not carried over, since no path of the host \
                      serves it: refused clients get 401"
                 ));
                 host.auth.error_page = None;
@@ -202,7 +202,7 @@ impl Import {
     }
 
     fn note(&mut self, at: &Located, message: &str) {
-        self.notes.push(format!("{}: {message}", at.place));
+        self.notes.push(format!("{}: {message}", at.position));
     }
 
     /// Reads the annotations of an Ingress and adds its hosts.
@@ -236,7 +236,7 @@ impl Import {
                          use those of the older Ingress: the host is left out, expected one of \
                          them",
                         host.shown(),
-                        other.secret.place
+                        other.secret.position
                     );
                     self.note(host, &message);
                     self.left_out.insert(host.text.clone());
@@ -455,19 +455,19 @@ impl Import {
     }
 
     fn ca_certificates(&mut self, secret: &Secret) -> Option<Vec<usize>> {
-        let Some((place, bytes)) = secret.values.get("ca.crt") else {
-            let place = &secret.place;
+        let Some((position, bytes)) = secret.values.get("ca.crt") else {
+            let position = &secret.position;
             self.notes.push(format!(
-                "{place}: the Secret has no 'ca.crt', which ingress-nginx needs"
+                "{position}: the Secret has no 'ca.crt', which ingress-nginx needs"
             ));
             return None;
         };
         let warn = &mut |warning: String| self.notes.push(warning);
-        let in_secret = |line| format!("{place}: line {line} of 'ca.crt'");
+        let in_secret = |line| format!("{position}: line {line} of 'ca.crt'");
         match self.cas.add(bytes, in_secret, warn) {
-            Err(error) => self.notes.push(format!("{place}: 'ca.crt' {error}")),
+            Err(error) => self.notes.push(format!("{position}: 'ca.crt' {error}")),
             Ok(cas) if cas.is_empty() => {
-                self.notes.push(format!("{place}: 'ca.crt' has no CA"));
+                self.notes.push(format!("{position}: 'ca.crt' has no CA"));
             }
             Ok(cas) => return Some(cas),
         }

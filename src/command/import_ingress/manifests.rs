@@ -18,14 +18,14 @@ const MAX_NESTED_LISTS: usize = 4;
 
 /// A line of a file.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct Position {
     file: Rc<str>,
     line: u32,
 }
 
-impl Place {
-    fn of(file: &Rc<str>, node: &PlainYaml) -> Place {
-        Place {
+impl Position {
+    fn of(file: &Rc<str>, node: &PlainYaml) -> Position {
+        Position {
             file: file.clone(),
             line: node.line,
         }
@@ -33,7 +33,7 @@ impl Place {
 }
 
 /// Writes `FILE:LINE`.
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
@@ -43,7 +43,7 @@ impl fmt::Display for Place {
 #[derive(Clone, Debug)]
 pub(super) struct Located {
     pub text: String,
-    pub place: Place,
+    pub position: Position,
 }
 
 impl Located {
@@ -81,8 +81,8 @@ pub(super) struct HttpPath {
 
 /// A Secret: its values, decoded.
 pub(super) struct Secret {
-    pub place: Place,
-    pub values: BTreeMap<String, (Place, Vec<u8>)>,
+    pub position: Position,
+    pub values: BTreeMap<String, (Position, Vec<u8>)>,
 }
 
 /// What all files have.
@@ -120,7 +120,7 @@ impl Manifests {
         level: usize,
         errors: &mut Vec<String>,
     ) {
-        let place = Place::of(file, node);
+        let position = Position::of(file, node);
         match text(node, "kind") {
             Some("Ingress") => match ingress(file, node) {
                 Ok(ingress) => self.ingresses.push(ingress),
@@ -130,9 +130,9 @@ impl Manifests {
                 Ok((name, secret)) => {
                     let shown = format!("{}/{}", name.0, name.1);
                     if let Some(other) = self.secrets.insert(name, secret) {
-                        let other = other.place;
+                        let other = other.position;
                         errors.push(format!(
-                            "{place}: the Secret {shown} is there twice, first at {other}"
+                            "{position}: the Secret {shown} is there twice, first at {other}"
                         ));
                     }
                 }
@@ -145,7 +145,7 @@ impl Manifests {
             }
             Some(_) => {}
             None => errors.push(format!(
-                "{place}: no 'kind', expected a resource of Kubernetes such as an Ingress"
+                "{position}: no 'kind', expected a resource of Kubernetes such as an Ingress"
             )),
         }
     }
@@ -157,23 +157,23 @@ fn text<'n>(node: &'n PlainYaml, key: &str) -> Option<&'n str> {
 
 /// Namespace and name, which only have characters of DNS names.
 fn names(file: &Rc<str>, node: &PlainYaml) -> Result<(String, Located), String> {
-    let place = Place::of(file, node);
+    let position = Position::of(file, node);
     let metadata = node.get("metadata");
     let name = metadata.and_then(|metadata| metadata.get("name"));
     let name = name
         .and_then(|name| {
             Some(Located {
                 text: name.text()?.to_owned(),
-                place: Place::of(file, name),
+                position: Position::of(file, name),
             })
         })
-        .ok_or_else(|| format!("{place}: no 'metadata.name'"))?;
+        .ok_or_else(|| format!("{position}: no 'metadata.name'"))?;
     let namespace = metadata.and_then(|metadata| text(metadata, "namespace"));
     let namespace = namespace.unwrap_or("default").to_owned();
     for text in [&name.text, &namespace] {
         if !is_dns_name(text) {
             let text = printable(text.as_bytes());
-            return Err(format!("{place}: '{text}' is not a name of Kubernetes"));
+            return Err(format!("{position}: '{text}' is not a name of Kubernetes"));
         }
     }
     Ok((namespace, name))
@@ -191,7 +191,7 @@ fn ingress(file: &Rc<str>, node: &PlainYaml) -> Result<Ingress, String> {
     let located = |node: &PlainYaml| {
         Some(Located {
             text: node.text()?.to_owned(),
-            place: Place::of(file, node),
+            position: Position::of(file, node),
         })
     };
     let annotations = node.get("metadata").and_then(|m| m.get("annotations"));
@@ -207,7 +207,7 @@ fn ingress(file: &Rc<str>, node: &PlainYaml) -> Result<Ingress, String> {
     let rules = list("rules").iter().map(|rule| Rule {
         host: rule.get("host").and_then(located).unwrap_or(Located {
             text: String::new(),
-            place: Place::of(file, rule),
+            position: Position::of(file, rule),
         }),
         paths: rule
             .get("http")
@@ -249,7 +249,7 @@ fn http_path(file: &Rc<str>, node: &PlainYaml) -> HttpPath {
     HttpPath {
         path: Located {
             text: text(node, "path").unwrap_or("/").to_owned(),
-            place: Place::of(file, node.get("path").unwrap_or(node)),
+            position: Position::of(file, node.get("path").unwrap_or(node)),
         },
         path_type: text(node, "pathType")
             .unwrap_or("ImplementationSpecific")
@@ -262,7 +262,7 @@ fn secret(file: &Rc<str>, node: &PlainYaml) -> Result<((String, String), Secret)
     let (namespace, name) = names(file, node)?;
     let mut values = BTreeMap::new();
     for (key, value) in node.get("data").map_or(&[][..], PlainYaml::entries) {
-        let place = Place::of(file, value);
+        let position = Position::of(file, value);
         let text: String = value
             .text()
             .unwrap_or_default()
@@ -270,18 +270,18 @@ fn secret(file: &Rc<str>, node: &PlainYaml) -> Result<((String, String), Secret)
             .collect();
         let decoded = STANDARD.decode(text).map_err(|_| {
             let key = printable(key.as_bytes());
-            format!("{place}: data.{key} is not base64")
+            format!("{position}: data.{key} is not base64")
         })?;
-        values.insert(key.clone(), (place, decoded));
+        values.insert(key.clone(), (position, decoded));
     }
     // It replaces what data has.
     for (key, value) in node.get("stringData").map_or(&[][..], PlainYaml::entries) {
         let text = value.text().unwrap_or_default();
         values.insert(
             key.clone(),
-            (Place::of(file, value), text.as_bytes().to_vec()),
+            (Position::of(file, value), text.as_bytes().to_vec()),
         );
     }
-    let place = Place::of(file, node);
-    Ok(((namespace, name.text), Secret { place, values }))
+    let position = Position::of(file, node);
+    Ok(((namespace, name.text), Secret { position, values }))
 }

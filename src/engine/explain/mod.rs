@@ -20,7 +20,7 @@ use std::sync::LazyLock;
 use openssl::pkey::Id;
 
 use self::connection::ServerSide;
-use self::sources::Asked;
+use self::sources::QueriedStatus;
 pub use self::sources::{FetchSettings, FetchSource};
 use super::revocation::{PlanRef, RevocationState};
 use super::{Engine, LineKind, RequestHeaders, TokenOutcome, TokenRequest, NO_CONSUMER};
@@ -48,7 +48,7 @@ pub struct Probe<'p> {
     pub issuer: Option<PublishedDocuments<'p>>,
     /// In seconds since the epoch.
     pub now: i64,
-    /// Fetches from the sources of a revocation status. Without it they are not asked.
+    /// Fetches from the sources of a revocation status. Without it they are not queried.
     pub fetch: Option<&'p FetchSource<'p>>,
 }
 
@@ -153,8 +153,8 @@ struct Explained<'e> {
     decision: Decision,
     /// The CRLs of the policy that were fetched.
     crls: Vec<Step>,
-    /// What the sources of its certificate answered, if they were asked.
-    asked: Option<Asked>,
+    /// What the sources of its certificate answered, if they were queried.
+    queried: Option<QueriedStatus>,
 }
 
 /// Whether a TLS client can use the key of a certificate. TLS 1.3 has no signatures by DSA (RFC 8446,
@@ -224,7 +224,7 @@ impl Engine {
             headers: probe.headers,
             trusted: true,
         };
-        let (decision, asked) = self.decide_by_sources(&server, plan_id, probe, &headers)?;
+        let (decision, queried) = self.decide_by_sources(&server, plan_id, probe, &headers)?;
         let or_tls = plan.auth.is_none();
         let certificate =
             self.unverified_certificate(Some(server.ssl()), plan_id, &headers, or_tls)?;
@@ -237,7 +237,7 @@ impl Engine {
             certificate,
             decision,
             crls,
-            asked,
+            queried,
         };
         explained.explain(&headers)
     }
@@ -250,7 +250,7 @@ impl Engine {
         plan_id: usize,
         probe: &Probe<'_>,
         headers: &RequestHeaders<'_>,
-    ) -> Result<(Decision, Option<Asked>), Error> {
+    ) -> Result<(Decision, Option<QueriedStatus>), Error> {
         let ssl = Some(server.ssl());
         let decide = || self.access_with_headers(ssl, plan_id, probe.host, headers, probe.now);
         let decision = decide()?;
@@ -258,31 +258,31 @@ impl Engine {
             return Ok((decision, None));
         }
         let certificate = self.unverified_certificate(ssl, plan_id, headers, false)?;
-        let asked = self.settle_status(certificate.as_deref(), plan_id, probe)?;
-        Ok((decide()?, asked))
+        let queried = self.query_status(certificate.as_deref(), plan_id, probe)?;
+        Ok((decide()?, queried))
     }
 
-    /// Has the sources of a status asked, and records that none has one if so it is.
-    fn settle_status(
+    /// Queries the sources of a status, and records that it is unknown if none of them has one.
+    fn query_status(
         &self,
         certificate: Option<&Certificate>,
         plan_id: usize,
         probe: &Probe<'_>,
-    ) -> Result<Option<Asked>, Error> {
+    ) -> Result<Option<QueriedStatus>, Error> {
         let now = probe.now;
         let at = PlanRef {
             plan: plan_id,
             epoch: self.epoch(),
         };
         let certificate = certificate.ok_or(Error::NotFound)?;
-        let ask = |fetch| self.ask_sources(certificate, plan_id, fetch, now);
-        let asked = probe.fetch.map(ask).transpose()?;
-        let has_status = |asked: &Asked| asked.state != RevocationState::Unknown;
-        if !asked.as_ref().is_some_and(has_status) {
+        let query = |fetch| self.query_sources(certificate, plan_id, fetch, now);
+        let queried = probe.fetch.map(query).transpose()?;
+        let has_status = |queried: &QueriedStatus| queried.state != RevocationState::Unknown;
+        if !queried.as_ref().is_some_and(has_status) {
             let until = now.saturating_add(1);
             self.set_revocation_status(certificate, at, RevocationState::Unknown, until, now)?;
         }
-        Ok(asked)
+        Ok(queried)
     }
 }
 
@@ -466,9 +466,9 @@ impl Explained<'_> {
         let mut checked = engine.check_token(plan_id, &request, now)?;
         if checked.outcome == TokenOutcome::Pending {
             let plan = plan.certificate_plan.ok_or(Error::NotFound)?;
-            let asked = engine.settle_status(self.certificate.as_deref(), plan, self.probe)?;
+            let queried = engine.query_status(self.certificate.as_deref(), plan, self.probe)?;
             sources.extend(self.crls.iter().cloned());
-            sources.extend(asked.into_iter().flat_map(|asked| asked.steps));
+            sources.extend(queried.into_iter().flat_map(|queried| queried.steps));
             checked = engine.check_token(plan_id, &request, now)?;
         }
         let reason = checked.reason.clone();

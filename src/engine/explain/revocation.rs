@@ -7,7 +7,7 @@ use openssl_sys as sys;
 use super::super::revocation::{status_from_local_crls, RevocationSource};
 use super::super::verdict::TrustResult;
 use super::chain::{date, issuer, subject};
-use super::sources::Asked;
+use super::sources::QueriedStatus;
 use super::steps::listed;
 use super::{Explained, PlanRef, RevocationState, Step};
 use crate::certificate::Certificate;
@@ -60,9 +60,9 @@ impl Explained<'_> {
             }
             _ => Step::passed(STEP, "no status is known, which counts as good"),
         };
-        if let (Some(asked), None) = (&self.asked, local) {
-            let mut step = status_by_sources(asked, &trust);
-            if asked.state == RevocationState::Unknown {
+        if let (Some(queried), None) = (&self.queried, local) {
+            let mut step = status_by_sources(queried, &trust);
+            if queried.state == RevocationState::Unknown {
                 self.add_expired_crls(auth, certificate, &mut step)?;
             }
             return Ok(step);
@@ -188,10 +188,10 @@ impl Explained<'_> {
     }
 }
 
-/// The step of a revocation status for which the sources were asked.
-fn status_by_sources(asked: &Asked, trust: &TrustResult) -> Step {
-    let by = &asked.by;
-    let mut step = match (asked.state, trust) {
+/// The step of a revocation status for which the sources were queried.
+fn status_by_sources(queried: &QueriedStatus, trust: &TrustResult) -> Step {
+    let by = &queried.by;
+    let mut step = match (queried.state, trust) {
         (RevocationState::Good, TrustResult::Trusted { .. }) => {
             Step::passed(STEP, format!("good by {by}"))
         }
@@ -208,8 +208,8 @@ fn status_by_sources(asked: &Asked, trust: &TrustResult) -> Step {
         }
         _ => Step::unknown(STEP, "the status is not known"),
     };
-    if !asked.not_asked.is_empty() {
-        let sources = listed(asked.not_asked.iter().cloned());
+    if !queried.not_queried.is_empty() {
+        let sources = listed(queried.not_queried.iter().cloned());
         step.detail += &format!("; not asked, because that one answered: {sources}");
     }
     step

@@ -1,4 +1,4 @@
-//! The sources of a revocation status, asked by the caller's fetcher: `resty-mtls explain --online`.
+//! The sources of a revocation status, queried by the caller's fetcher: `resty-mtls explain --online`.
 //! What they answer is evaluated, and cached for the decision, by the functions that the gateway uses.
 
 use std::thread;
@@ -12,7 +12,7 @@ use crate::certificate::{time, Certificate};
 use crate::policy::{Plan, Policy, RevocationMode};
 use crate::Error;
 
-/// The step of each source that is asked.
+/// The step of each source that is queried.
 const STEP: &str = "revocation source";
 
 /// How long a large CRL may be parsed on the other thread, and how often that is looked at.
@@ -37,15 +37,15 @@ pub type FetchSource<'f> =
     dyn Fn(&RevocationSource, &FetchSettings) -> Result<Vec<u8>, String> + 'f;
 
 /// What the sources of a certificate answered.
-pub(super) struct Asked {
+pub(super) struct QueriedStatus {
     /// The first definite status; `Unknown` without one.
     pub state: RevocationState,
     /// The source that it is of.
     pub by: String,
-    /// One for each source that was asked.
+    /// One for each source that was queried.
     pub steps: Vec<Step>,
     /// The sources after the one that answered, which the gateway does not ask then.
-    pub not_asked: Vec<String>,
+    pub not_queried: Vec<String>,
 }
 
 /// `OCSP 'URL'` or `CRL 'URL'`.
@@ -96,13 +96,13 @@ fn status_step(name: &str, status: &CachedStatus, entries: Option<usize>) -> Ste
 
 impl Engine {
     /// Asks the sources that a certificate names, until one has a definite status, which is cached.
-    pub(super) fn ask_sources(
+    pub(super) fn query_sources(
         &self,
         certificate: &Certificate,
         plan_id: usize,
         fetch: &FetchSource<'_>,
         now: i64,
-    ) -> Result<Asked, Error> {
+    ) -> Result<QueriedStatus, Error> {
         let policy = self.policy()?;
         let plan = policy.plans.get(plan_id).ok_or(Error::NotFound)?;
         let revocation = &plan.auth.as_ref().ok_or(Error::NotFound)?.revocation;
@@ -116,19 +116,19 @@ impl Engine {
             plan: plan_id,
             epoch: self.epoch(),
         };
-        let mut asked = Asked {
+        let mut queried = QueriedStatus {
             state: RevocationState::Unknown,
             by: String::new(),
             steps: Vec::new(),
-            not_asked: Vec::new(),
+            not_queried: Vec::new(),
         };
         for index in 0.. {
             let Some(source) = self.revocation_source(certificate, at, index, now)? else {
                 break;
             };
             let name = name_of(&source);
-            if asked.state != RevocationState::Unknown {
-                asked.not_asked.push(name);
+            if queried.state != RevocationState::Unknown {
+                queried.not_queried.push(name);
                 continue;
             }
             let bytes = fetch(&source, &settings);
@@ -136,20 +136,20 @@ impl Engine {
                 self.evaluate(certificate, at, &source, &bytes, now)
                     .map_err(|why| why.to_string())
             });
-            asked.steps.push(match status {
+            queried.steps.push(match status {
                 Ok((status, entries)) => {
                     if matches!(
                         status.state,
                         RevocationState::Good | RevocationState::Revoked
                     ) {
-                        (asked.state, asked.by) = (status.state, name.clone());
+                        (queried.state, queried.by) = (status.state, name.clone());
                     }
                     status_step(&name, &status, entries)
                 }
                 Err(why) => Step::unknown(STEP, format!("{name}: no status: {why}")),
             });
         }
-        Ok(asked)
+        Ok(queried)
     }
 
     /// The status by the bytes of a source, and the number of entries of a CRL.

@@ -321,8 +321,8 @@ impl Explained<'_> {
         if auth.revocation.mode != RevocationMode::Skip {
             steps.extend(self.crls.iter().cloned());
         }
-        if let Some(asked) = &self.asked {
-            steps.extend(asked.steps.iter().cloned());
+        if let Some(queried) = &self.queried {
+            steps.extend(queried.steps.iter().cloned());
         }
         steps.push(revocation);
         if is_refused {

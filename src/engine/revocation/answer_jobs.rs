@@ -179,7 +179,7 @@ impl Engine {
         if len <= AT_ONCE as u64 || background::start().is_err() {
             return file.answers().read(key).ok().map(AnswerRead::Ready);
         }
-        // What nobody asked for again makes room.
+        // Results that were not requested again make room.
         if jobs.reads.len() >= MAX_READS {
             jobs.reads.retain(|(_, result)| result.lock().is_none());
         }

@@ -103,7 +103,7 @@ impl FetchedCrls {
             self.parsing.swap_remove(index);
             return self.keep(key, result).map(Fetched::Ready);
         }
-        // A failure that nobody asked for again makes room.
+        // Failures that were not requested again make room.
         if self.parsing.len() >= MAX_PARSING {
             self.parsing.retain(|job| job.result.lock().is_none());
         }

@@ -171,7 +171,7 @@ impl Engine {
             return Ok(UrlCrlState::Loading);
         };
         jobs.jobs.swap_remove(position);
-        // Nobody asks any more. Most have been freed while the CRL was parsed.
+        // The job is done, so nothing else needs them. Most have been freed while the CRL was parsed.
         jobs.used.lock().clear();
         drop(jobs);
         self.use_url_crl(crl, result)

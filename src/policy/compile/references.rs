@@ -28,13 +28,13 @@ impl<'t> ReferenceIndex<'t> {
             by_id: Map::default(),
             by_name: Map::default(),
         };
-        let mut spots: Vec<&Location> = Vec::new();
+        let mut locations: Vec<&Location> = Vec::new();
         for (position, (identity, location)) in entities.enumerate() {
-            spots.push(location);
+            locations.push(location);
             let mut report_twice = |field, value: &str, first| {
                 if first != position {
                     let value = quoted(value.as_bytes());
-                    let first = spots
+                    let first = locations
                         .get(first)
                         .map(|first: &&Location| report.place(first.position, &first.path))
                         .unwrap_or_default();

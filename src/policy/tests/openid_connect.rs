@@ -56,15 +56,18 @@ fn openid_connect_example_of_kongs_documents_loads() {
         ]
     );
     let plan = &policy.plans[0];
-    let bearer = plan.token_auth.as_ref().unwrap();
-    assert_eq!(&*bearer.issuer, "http://keycloak.test:8080/realms/master");
-    assert!(bearer.methods.bearer && !bearer.methods.introspection);
-    assert_eq!(bearer.proof_of_possession, ProofOfPossession::Strict);
-    assert_eq!(bearer.algorithms, Algorithm::ALL);
-    let client = bearer.client.as_ref().unwrap();
+    let token_auth = plan.token_auth.as_ref().unwrap();
+    assert_eq!(
+        &*token_auth.issuer,
+        "http://keycloak.test:8080/realms/master"
+    );
+    assert!(token_auth.methods.bearer && !token_auth.methods.introspection);
+    assert_eq!(token_auth.proof_of_possession, ProofOfPossession::Strict);
+    assert_eq!(token_auth.algorithms, Algorithm::ALL);
+    let client = token_auth.client.as_ref().unwrap();
     assert_eq!((&*client.id, &*client.secret.0), ("kong", "s3cret-of-kong"));
-    assert!(!format!("{bearer:?}").contains("s3cret"));
-    let inbound = bearer.certificate_header.as_ref().unwrap();
+    assert!(!format!("{token_auth:?}").contains("s3cret"));
+    let inbound = token_auth.certificate_header.as_ref().unwrap();
     assert_eq!(
         (&*inbound.name, inbound.format, inbound.allowed_peers),
         (

@@ -1,5 +1,5 @@
 -- Refusals of requests: status, body, the words of $mtls_decision and $mtls_reason, and how they are sent. With the
--- option refusals = "nginx" only the status is set, so that error_page applies; nothing more is told to the client.
+-- option refusals = "nginx" only the status is set, so that error_page applies; the client learns nothing more.
 
 local library = require "resty.mtls.internal.library"
 local connection = require "resty.mtls.internal.connection"
