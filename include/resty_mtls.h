@@ -1859,6 +1859,20 @@ int32_t rmtls_engine_watch_check(const struct rmtls_engine *engine,
                                  uint32_t token,
                                  int32_t *change);
 
+// Keeps header lines that were set on a request until nginx frees it, for
+// `rmtls_request_state_line_name`. `RMTLS_INVALID` if the request has no state.
+//
+// # Safety
+// `lines` is NULL or valid lines of `rmtls_engine_lines` or `rmtls_engine_claim_headers`.
+int32_t rmtls_request_state_keep_lines(const void *request, const struct rmtls_lines *lines);
+
+// Writes the name of line number `index` of all that are kept for a request: those that were set
+// on it, or may have been. `RMTLS_NOT_FOUND` after the last.
+//
+// # Safety
+// `out` is NULL or valid, with its data.
+int32_t rmtls_request_state_line_name(const void *request, size_t index, struct rmtls_buf *out);
+
 // Writes a number for a caller that no other has, such as each Lua VM of a worker.
 //
 // # Safety

@@ -97,6 +97,17 @@ impl PackedLines {
         packed
     }
 
+    /// The names of the lines that may have been set.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        let set = (self.always + self.forwarding) as usize;
+        let mut from = 0;
+        self.ends.chunks_exact(3).take(set).filter_map(move |ends| {
+            let name = self.bytes.get(from..*ends.first()? as usize);
+            from = *ends.last()? as usize;
+            name
+        })
+    }
+
     fn weight(&self) -> usize {
         let xfcc = self.xfcc.as_deref().map_or(0, str::len);
         self.bytes.len() + 4 * self.ends.len() + 8 * self.hashes.len() + xfcc
@@ -411,6 +422,7 @@ mod tests {
         // nginx takes the empty value of B for none.
         assert!(!packed.may_append);
         assert_eq!((packed.always, packed.forwarding), (2, 1));
+        assert!(packed.names().eq([b"A", b"B", b"F"]));
         assert_eq!(packed.xfcc.as_deref(), Some("own"));
         assert_eq!(&*packed.left_out, [LineKind::TooLarge as i32]);
     }

@@ -191,9 +191,9 @@ mod tests {
     use crate::engine::{HeaderLine, LineKind, PackedLines};
     use crate::ffi::request_state::{
         rmtls_nginx_cleanup, rmtls_request_state, rmtls_request_state_begin,
-        rmtls_request_state_end,
+        rmtls_request_state_end, rmtls_request_state_keep_lines, rmtls_request_state_line_name,
     };
-    use crate::ffi::{RMTLS_INVALID, RMTLS_NULL_ARGUMENT, RMTLS_OK};
+    use crate::ffi::{rmtls_buf, RMTLS_INVALID, RMTLS_NOT_FOUND, RMTLS_NULL_ARGUMENT, RMTLS_OK};
     use std::rc::Rc;
 
     /// A request with a state, which ends with it.
@@ -378,6 +378,39 @@ mod tests {
         assert_eq!(count(), (2, 2));
         drop(second);
         assert_eq!(count(), (1, 1));
+    }
+
+    #[test]
+    fn names_of_kept_lines_are_those_that_were_set() {
+        let (kept, more) = (lines(&[("X-A", "a"), ("X-B", "b")]), lines(&[("X-C", "c")]));
+        let mut list = List::new(48, 20, 0);
+        let names = |request| {
+            let mut found = Vec::new();
+            loop {
+                let mut name = [0; 3];
+                let mut out = rmtls_buf {
+                    data: name.as_mut_ptr(),
+                    len: 0,
+                    cap: name.len(),
+                };
+                match unsafe { rmtls_request_state_line_name(request, found.len(), &mut out) } {
+                    RMTLS_OK => found.push(String::from_utf8(name.to_vec()).unwrap()),
+                    status => {
+                        assert_eq!(status, RMTLS_NOT_FOUND);
+                        return found;
+                    }
+                }
+            }
+        };
+        assert!(names(list.request.address()).is_empty());
+        assert_eq!(list.append(&rmtls_lines::new(&kept), 2), RMTLS_OK);
+        assert_eq!(names(list.request.address()), ["X-A", "X-B"]);
+        let status = unsafe {
+            rmtls_request_state_keep_lines(list.request.address(), &rmtls_lines::new(&more))
+        };
+        assert_eq!(status, RMTLS_OK);
+        assert_eq!(names(list.request.address()), ["X-A", "X-B", "X-C"]);
+        assert!(names(ptr::null()).is_empty());
     }
 
     #[test]

@@ -14,8 +14,8 @@ use std::rc::Rc;
 
 use foldhash::fast::RandomState;
 
-use super::access::rmtls_decision;
-use super::{guard_without_openssl, output};
+use super::access::{rmtls_decision, rmtls_lines};
+use super::{guard_without_openssl, handle, output, put, rmtls_buf};
 use crate::engine::PackedLines;
 use crate::Error;
 
@@ -213,6 +213,47 @@ pub(super) fn keep_lines(request: *const c_void, lines: Rc<PackedLines>) -> Resu
             Some(_) => live.more_lines.push(lines),
         }
         Ok(())
+    })
+}
+
+/// Keeps header lines that were set on a request until nginx frees it, for
+/// `rmtls_request_state_line_name`. `RMTLS_INVALID` if the request has no state.
+///
+/// # Safety
+/// `lines` is NULL or valid lines of `rmtls_engine_lines` or `rmtls_engine_claim_headers`.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_request_state_keep_lines(
+    request: *const c_void,
+    lines: *const rmtls_lines,
+) -> i32 {
+    guard_without_openssl(|| {
+        // SAFETY: the caller's promise, passed on unchanged.
+        let lines = unsafe { handle(lines)?.kept()? };
+        keep_lines(request, lines)
+    })
+}
+
+/// Writes the name of line number `index` of all that are kept for a request: those that were set
+/// on it, or may have been. `RMTLS_NOT_FOUND` after the last.
+///
+/// # Safety
+/// `out` is NULL or valid, with its data.
+#[no_mangle]
+pub unsafe extern "C" fn rmtls_request_state_line_name(
+    request: *const c_void,
+    index: usize,
+    out: *mut rmtls_buf,
+) -> i32 {
+    guard_without_openssl(|| {
+        with_requests(|requests| {
+            let live = requests.states.get(&(request as usize));
+            let live = live.ok_or(Error::NotFound)?;
+            let lines = live.lines.iter().chain(&live.more_lines);
+            let mut names = lines.flat_map(|lines| lines.names());
+            let name = names.nth(index).ok_or(Error::NotFound)?;
+            // SAFETY: the caller's promise, passed on unchanged.
+            unsafe { put(out, name) }
+        })
     })
 }
 

@@ -439,6 +439,7 @@ fn exports_refuse_null() {
             rmtls_engine_lines(null!(), null!(), null!()),
             rmtls_request_state_owner(null!()),
             rmtls_request_state_find(null!(), null!()),
+            rmtls_request_state_keep_lines(null!(), null!()),
             rmtls_request_state_begin(null!(), 0, null!(), null!()),
             rmtls_request_state_set_record(null!(), 0),
             rmtls_request_state_take_over(null!(), 0),

@@ -16,7 +16,8 @@ our $Global = policy("ca-a",
 
 # Policies that replace $Policy while a request is between its rewrite and its access phase.
 our $Replacements = ">>> policy.yaml\n" . expand_policy($Policy) . ">>> ca-removed.yaml\n" . expand_policy($Policy =~ s/\[\@ca-a\]/[\@ca-b]/r =~ s/ca_certificates: ca-a/ca_certificates: ca-a ca-b/r)
-    . ">>> more-reserved.yaml\n" . expand_policy($Policy =~ s/inject_client_cert_details: true/inject_client_cert_details: true, client_serial_header_name: X-Own/r);
+    . ">>> more-reserved.yaml\n" . expand_policy($Policy =~ s/inject_client_cert_details: true/inject_client_cert_details: true, client_serial_header_name: X-Own/r)
+    . ">>> others.yaml\n" . expand_policy($Policy =~ s/(inject_client_cert_details: true).*/$1, client_serial_header_name: X-Real-IP}\n  - {name: client-cert-headers, config: {dialects: [{name: xfcc, mode: ALWAYS_FORWARD_ONLY}]}}/r);
 
 # The same with a token, whose plugin reports only.
 our $Token = policy("ca-a ca-b",
@@ -234,16 +235,20 @@ get a.test/move $(as client-a) -o /dev/null -w '%{http_code}\n'
 
 
 
-=== TEST 4: a policy that comes into force between rewrite and access decides anew, and removes what it reserves
+=== TEST 4: a policy that comes into force between rewrite and access decides anew, and removes what it reserves and what was set before
 --- user_files eval: $::Replacements
 --- http_config eval: $::Http . TestMtls::init_http('watch = false')
 --- config eval: $::Config
 --- client
-replace() { get a.test/replace $(as client-a) -H "X-Policy: $1.yaml" -H 'X-Own: forged' -w '%{http_code}\n' | tr -d '\r' | grep -E '^(X-Own|X-Client-Cert-(Serial|Subject-DN)|[2-5]|\{)' | sed "s/$serial/SERIAL/" | sort; }
+replace() { get a.test/replace $(as client-a) -H "X-Policy: $1.yaml" -H 'X-Own: forged' "${@:2}" -w '%{http_code}\n' | tr -d '\r' | grep -iE '^(X-Own|X-Real-IP|X-Forwarded-Client-Cert|X-Client-Cert-(Serial|Subject-DN)|[2-5]|\{)' | sed "s/$serial/SERIAL/" | sort; }
 serial=$(openssl x509 -in "$PKI/client-a.crt" -noout -serial | cut -d= -f2)
 cp policy.yaml same.yaml
 replace same
 replace more-reserved
+# What was set under the policy before is removed, also where the other one does not reserve it.
+replace same
+replace others -H 'X-Forwarded-Client-Cert: Hash=forwarded'
+replace same -H 'X-Forwarded-Client-Cert: Hash=forwarded'
 replace ca-removed
 # The last one has passed in its rewrite phase.
 get a.test/count | grep '^resty_mtls_requests_total{route="a"'
@@ -255,9 +260,21 @@ X-Own: forged
 200
 X-Client-Cert-Subject-DN: CN=client-a,O=Example
 X-Own: SERIAL
+200
+X-Client-Cert-Serial: SERIAL
+X-Client-Cert-Subject-DN: CN=client-a,O=Example
+200
+X-Client-Cert-Subject-DN: CN=client-a,O=Example
+X-Own: forged
+X-Real-IP: SERIAL
+x-forwarded-client-cert: Hash=forwarded
+200
+X-Client-Cert-Serial: SERIAL
+X-Client-Cert-Subject-DN: CN=client-a,O=Example
+X-Own: forged
 {"message":"TLS certificate failed verification"}401
 resty_mtls_requests_total{route="a",decision="401"} 1
-resty_mtls_requests_total{route="a",decision="pass"} 3
+resty_mtls_requests_total{route="a",decision="pass"} 6
 --- error_log
 [mtls] 401
 

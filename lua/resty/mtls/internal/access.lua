@@ -50,6 +50,7 @@ local is_decided = request_state.is_decided
 local plan_flags = engines.plan_flags
 local plan_of = decisions.plan
 local record_of = records.of_decision
+local remove_outdated = reserved_headers.remove_outdated
 local remove_reserved = reserved_headers.remove
 local set_decided = request_state.set_decided
 local set_variables = variables.set
@@ -95,6 +96,18 @@ local function earlier_decision(engine, state, route)
 
     return true, state.is_allowed == 1 and C.rmtls_engine_changes(engine.handle, changes) == OK
                  and state.decision.changes == changes[0]
+end
+
+
+-- Whether the request may have upstream headers of an earlier policy.
+local function is_outdated(engine, state)
+    if state.record == 0 then
+        return false
+    end
+
+    local record = request_state.record(state)
+
+    return record ~= nil and record.epoch ~= C.rmtls_engine_epoch(engine.handle)
 end
 
 
@@ -193,6 +206,10 @@ local function decide(engine, route, dict, state, list)
     end
 
     remove_reserved(engine)
+    if is_outdated(engine, state) then
+        remove_outdated()
+    end
+
     local plan = plan_of(engine, route)
     local ssl = ssl_pointer()
     local flags = plan_flags(engine, plan)

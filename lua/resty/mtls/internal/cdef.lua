@@ -681,6 +681,10 @@ int32_t rmtls_engine_watch_check(const struct rmtls_engine *engine,
                                  uint32_t token,
                                  int32_t *change);
 
+int32_t rmtls_request_state_keep_lines(const void *request, const struct rmtls_lines *lines);
+
+int32_t rmtls_request_state_line_name(const void *request, size_t index, struct rmtls_buf *out);
+
 int32_t rmtls_request_state_owner(uint32_t *out);
 
 int32_t rmtls_request_state_find(const void *request, struct rmtls_request_state **out);

@@ -169,6 +169,20 @@ function _M.seal(create)
 end
 
 
+-- Remembers the name of a header that was set on the request and is no line that the library keeps for it.
+function _M.note(name)
+    saved_headers(true).noted = name
+end
+
+
+-- The name of note(), or nil.
+function _M.noted()
+    local received = saved_headers()
+
+    return received and received.noted
+end
+
+
 -- Marks the request as refused, for what runs after the internal redirect to its error page.
 function _M.mark_refused()
     saved_headers(true).refused = true

@@ -139,6 +139,8 @@ end
 local function set_each(lines, count)
     local request = get_request()
     ensure_changeable(request)
+    -- Where the request has no state in nginx's memory, its headers are not known under a later policy.
+    C.rmtls_request_state_keep_lines(request, lines)
     local bytes, ends = lines.bytes, lines.ends
     local from = 0
     for i = 0, 3 * (count - 1), 3 do
@@ -276,6 +278,7 @@ function _M.emit(engine, plan, ssl, decision, list)
             list[#list + 1] = { name, value }
         elseif name then
             set_one(name, value)
+            request_headers.note(name)
         end
     end
 
