@@ -244,7 +244,7 @@ resty_mtls_policy_reload_failing{worker="0"} 0
 # HELP resty_mtls_policy_info The policy in force in the worker.
 # TYPE resty_mtls_policy_info gauge
 resty_mtls_policy_info{worker="0",digest="DIGEST"} 1
-# HELP resty_mtls_fleet_connected 1: this node follows the Redis server of its fleet; 0: it cannot, and what it knows stays in force.
+# HELP resty_mtls_fleet_connected 1: this node follows the Redis server of its fleet; 0: it cannot, and what it has stays in force.
 # TYPE resty_mtls_fleet_connected gauge
 # HELP resty_mtls_fleet_last_sync_age_seconds Time since this node last compared its blocks with those in Redis; once a minute.
 # TYPE resty_mtls_fleet_last_sync_age_seconds gauge

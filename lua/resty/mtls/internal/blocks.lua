@@ -1,5 +1,5 @@
 -- Certificates that an operator has blocked. The table is in memory that the workers of this nginx share; this
--- module adds to it and removes from it, saves it in state_dir, and tells a fleet of changes.
+-- module adds to it and removes from it, saves it in state_dir, and passes changes on to a fleet.
 --
 -- A record is { sha256 = "...", or spki_sha256 = "...", or serial = "..." and issuer_dn = "...", reason = "...",
 -- added = seconds since 1970, until_ = the same, nil without an end }.

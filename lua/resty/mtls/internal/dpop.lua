@@ -79,7 +79,7 @@ local function get_nonce_key(dict)
 end
 
 
--- The URI of this request as its client knows it. A trusted proxy that ends TLS sends the scheme in
+-- The URI to which the client sent this request. A trusted proxy that ends TLS sends the scheme in
 -- X-Forwarded-Proto; the host is that of the Host header, which the proxy must not change.
 local function request_uri(request)
     local scheme = ngx_var.scheme

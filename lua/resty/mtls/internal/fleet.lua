@@ -64,7 +64,7 @@ local is_synced = false
 -- Attempts to sync that failed, since the last that did not.
 local failures = 0
 
--- What the worker that holds the lease knows (fleet_blocks.lua); nil in the others.
+-- The blocks of the fleet (fleet_blocks.lua) in the worker that holds the lease; nil in the others.
 local known
 
 

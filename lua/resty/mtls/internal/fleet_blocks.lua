@@ -1,4 +1,4 @@
--- What this node knows of the blocks of its fleet, and puts in force.
+-- The blocks of the fleet that this node has, and puts in force.
 --
 -- The worker that follows Redis has it in memory, and in the shared dictionary for the next one. There are two sets:
 -- entries, whose text never changes (fleet_entry.lua), and unblocks, which have the secret of an entry.

@@ -1,4 +1,4 @@
--- Compares the blocks that this node knows with those in Redis, and follows the stream of changes there. fleet.lua
+-- Compares the blocks that this node has with those in Redis, and follows the stream of changes there. fleet.lua
 -- describes the keys; it runs this in the worker that holds the lease.
 
 local fleet_blocks = require "resty.mtls.internal.fleet_blocks"

@@ -106,7 +106,7 @@ local FAMILIES = {
     { name = "policy_info", type = "gauge", labels = { "worker", "digest" },
       help = "The policy in force in the worker." },
     { name = "fleet_connected", type = "gauge", labels = {},
-      help = "1: this node follows the Redis server of its fleet; 0: it cannot, and what it knows stays in force." },
+      help = "1: this node follows the Redis server of its fleet; 0: it cannot, and what it has stays in force." },
     { name = "fleet_last_sync_age_seconds", type = "gauge", labels = {},
       help = "Time since this node last compared its blocks with those in Redis; once a minute." },
     { name = "fleet_errors_total", type = "counter", labels = { "reason" },

@@ -23,7 +23,7 @@ local TTL = 1
 local _M = {}
 
 
--- The parameters and header lines by which the endpoint knows this gateway; or nil and an error.
+-- The parameters and header lines by which the endpoint authenticates this gateway; or nil and an error.
 local function credentials(engine, plan, options)
     local id, secret = escape(options.client_id), escape(options.client_secret or "")
     if options.client_auth == CONST.CLIENT_AUTH_BASIC then

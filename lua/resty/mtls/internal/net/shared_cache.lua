@@ -363,7 +363,7 @@ local function refresh_value(premature, store, keys, flight, fetch)
 end
 
 
--- A new flight for a key, if nobody else has its lease.
+-- A new flight for a key, if no other worker has its lease.
 local function new_flight(store, keys, timeout)
     local taken = take_lease(store, keys)
     if not taken then
