@@ -13,7 +13,7 @@ our $Policy = revocation_policy(
 );
 
 # Three requests, of which the responder answers each by a run of openssl, take longer than 0.8 s on a busy machine.
-(our $SlowPolicy = $Policy) =~ s/http_timeout: 800/http_timeout: 8000/g;
+(our $SlowPolicy = $Policy) =~ s/http_timeout: 2500/http_timeout: 25000/g;
 
 our $Http = init_http('fetch_allow = { "127.0.0.0/8" }');
 our $Config = $TestRevocation::Config . <<"_EOC_";

@@ -8,7 +8,7 @@ use TestRevocation;
 our $Http = init_http('trusted_ips = { "127.0.0.1" }, fetch_allow = { "127.0.0.0/8" }');
 
 my $fields = 'ca_certificates: [@ca-a, @ca-a-int], certificate_header_name: X-Client-Cert,'
-    . ' certificate_header_format: url_encoded, http_timeout: 800';
+    . ' certificate_header_format: url_encoded, http_timeout: 2500';
 
 our $Policy = ">>> policy.yaml\n" . expand_policy(<<"_EOC_");
 _format_version: "3.0"

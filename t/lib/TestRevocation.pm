@@ -41,7 +41,7 @@ sub revocation_policy {
     return ">>> policy.yaml
 " . expand_policy(policy("ca-a ca-a-int", map {
         my ($name, $fields) = @$_;
-        route($name, "a.test", mtls_auth("ca-a ca-a-int", "skip_consumer_lookup: true, http_timeout: 800, $fields"))
+        route($name, "a.test", mtls_auth("ca-a ca-a-int", "skip_consumer_lookup: true, http_timeout: 2500, $fields"))
     } @routes));
 }
 

@@ -287,7 +287,7 @@ not tried again so soon
 
 
 === TEST 5: access() fetches and uses answers with a full dictionary and without timers
---- user_files eval: $::Policy =~ s/http_timeout: 800/http_timeout: 800, cert_cache_ttl: 5/gr
+--- user_files eval: $::Policy =~ s/http_timeout: 2500/http_timeout: 2500, cert_cache_ttl: 5/gr
 --- http_config eval: $::Http =~ s/lua_shared_dict mtls 10m/lua_max_pending_timers 1; lua_shared_dict mtls 12k/r
 --- config eval
 $::Config . <<'_EOC_'

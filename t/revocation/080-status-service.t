@@ -6,9 +6,9 @@ use TestRevocation;
 
 our @Modes = ([ignore => 'revocation_check_mode: IGNORE_CA_ERROR'], [strict => 'revocation_check_mode: STRICT']);
 our $Policy = revocation_policy(@Modes);
-our $Patient = $Policy =~ s/http_timeout: 800/http_timeout: 8000/gr;
-our $Short = $Policy =~ s/http_timeout: 800/http_timeout: 800, cert_cache_ttl: 1/gr;
-our $Waiting = $Policy =~ s/http_timeout: 800/http_timeout: 10000, status_wait: 100/gr;
+our $Patient = $Policy =~ s/http_timeout: 2500/http_timeout: 25000/gr;
+our $Short = $Policy =~ s/http_timeout: 2500/http_timeout: 2500, cert_cache_ttl: 1/gr;
+our $Waiting = $Policy =~ s/http_timeout: 2500/http_timeout: 10000, status_wait: 100/gr;
 
 our $Http = init_http('fetch_allow = { "127.0.0.0/8" }');
 
@@ -101,7 +101,7 @@ GET /broken-revoked/post-broken
 --- config eval: $::Config
 --- client eval
 $::Tools . <<'_EOC_'
-LIMIT=3500 timed request ignore silent-revoked
+LIMIT=7500 timed request ignore silent-revoked
 timed request strict silent-revoked
 fetches
 _EOC_
@@ -122,12 +122,13 @@ POST /silent-revoked/good
 --- client eval
 $::Tools . <<'_EOC_'
 fault silent
-timed request ignore turn-first
-for _ in 1 2 3; do LIMIT=400 timed request ignore turn-first-revoked; done | sort | uniq -c | sed 's/^ *//'
-for _ in 1 2 3; do LIMIT=400 timed request strict turn-strict; done | sort | uniq -c | sed 's/^ *//'
+LIMIT=4500 timed request ignore turn-first
+for _ in 1 2 3; do timed request ignore turn-first-revoked; done | sort | uniq -c | sed 's/^ *//'
+for _ in 1 2 3; do timed request strict turn-strict; done | sort | uniq -c | sed 's/^ *//'
 curl -s "http://127.0.0.1:$HTTP_PORT/sources" | cut -d' ' -f1-3
 fault
-sleep 6.5
+are_up() { [ "$(curl -s "http://127.0.0.1:$HTTP_PORT/sources" | grep -c ' up ')" = 3 ]; }
+wait_until are_up
 echo "$(request ignore turn-first) $(request ignore turn-first-revoked) $(request strict turn-strict)"
 curl -s "http://127.0.0.1:$HTTP_PORT/sources" | cut -d' ' -f1-3
 _EOC_
@@ -214,7 +215,7 @@ revocation status unknown
 --- client eval
 $::Tools . <<'_EOC_'
 timed request ignore slow-revoked
-LIMIT=5000 timed request strict slow-revoked
+LIMIT=9000 timed request strict slow-revoked
 request ignore slow-revoked; echo
 fetches
 _EOC_
@@ -386,7 +387,8 @@ _EOC_
 --- client eval
 $::Tools . <<'_EOC_'
 echo "$(request ignore slow)" &
-sleep 1
+has_fetch() { [ -s "$REV/requests" ]; }
+wait_until has_fetch
 curl -s "http://127.0.0.1:$HTTP_PORT/flush"
 wait $!
 fetches
@@ -416,7 +418,7 @@ sleep 1.1
 for _ in 1 2 3; do
     old=$(pgrep -P "$master")
     kill -HUP "$master"
-    for _ in $(seq 100); do has_ended "$old" && break; sleep 0.05; done
+    wait_until has_ended "$old"
     request ignore turn-large-revoked; echo
 done
 fault
