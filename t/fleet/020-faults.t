@@ -13,6 +13,8 @@ our $Config = $TestFleet::Config;
 our $Client = $TestFleet::Client . <<'_EOC_';
 # The lines of the log about an error, with their number
 errors() { grep -o '\[mtls\] fleet: .*' "$ERROR_LOG" | sed 's/, context: .*//' | sort | uniq -c | sed 's/^ *//'; }
+# has_errors N: whether so many attempts to connect have failed
+has_errors() { metric 'fleet_errors_total{reason="connect"}' | awk -v n="$1" '$2 >= n { found = 1 } END { exit !found }'; }
 metric() { a metrics | grep "^resty_mtls_$1" | sed 's/resty_mtls_//'; }
 # All but two of 20 requests take less than 100 ms, or how long the third slowest took: a loaded machine delays one
 fast() {
@@ -36,10 +38,10 @@ fast
 block_a client-a
 code_a client-a
 code_b client-a
-sleep 1.2
+wait_until has_errors 2
 a fleet | sed "s/port $REDIS_PORT/port N/"
 metric fleet_connected
-[ "$(metric 'fleet_errors_total{reason="connect"}' | cut -d' ' -f2)" -gt 1 ] && echo counted
+has_errors 2 && echo counted
 start_redis
 within 2000 code_b client-a 401
 wait_a connected=true
@@ -96,6 +98,7 @@ code_a client-b
 code_b client-b
 start_redis
 within 3000 code_a client-b 200
+wait_a connected=true
 errors | sed "s/port $REDIS_PORT/port N/"
 _EOC_
 --- client_out_like

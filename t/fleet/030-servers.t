@@ -157,6 +157,7 @@ true
 $::Client . <<'_EOC_';
 start_redis
 start_b
+wait_a connected=true
 wait_b connected=true
 block_a client-a '&seconds=2'
 block_b client-b

@@ -89,6 +89,7 @@ resty_mtls_fleet_errors_total{reason="limit"}
 $::Client . <<'_EOC_';
 start_redis
 start_b "s#$STATE_DIR/a#$STATE_DIR/b#"
+wait_a connected=true
 wait_b connected=true
 block_b client-a
 within 1000 code_a client-a 401
