@@ -113,23 +113,32 @@ fn other_block(label: &str) -> String {
     format!("is {what}, expected the certificate of the CA, '-----BEGIN CERTIFICATE-----'")
 }
 
+/// Whether a text that is not PEM is the path of a file.
+pub fn is_path(text: &str) -> bool {
+    let text = text.trim();
+    let lower = text.to_ascii_lowercase();
+    let looks_like_path = text.starts_with(['/', '~', '@'])
+        || ["./", "../", "file:"].iter().any(|start| text.starts_with(start))
+        || EXTENSIONS.iter().any(|extension| lower.ends_with(extension))
+        // For example `C:\ca.pem` and `certs/ca`. Base64 may contain a slash too, but is longer.
+        || text.len() < 64 && text.contains(['/', '\\']) && !text.contains(' ');
+    looks_like_path
+        && !text.contains(['\n', '\r'])
+        && !lower.starts_with("{vault://")
+        && (!text.contains("://") || text.starts_with("file:"))
+}
+
 /// Describes text that has no line `-----BEGIN`.
 fn not_pem(text: &str) -> String {
     let shown = quoted(text.as_bytes());
     let is_line = !text.contains(['\n', '\r']);
-    let lower = text.to_ascii_lowercase();
-    let is_path = text.starts_with(['/', '~', '@'])
-        || ["./", "../", "file:"].iter().any(|start| text.starts_with(start))
-        || EXTENSIONS.iter().any(|extension| lower.ends_with(extension))
-        // For example `C:\ca.pem` and `certs/ca`. Base64 may contain a slash too, but is longer.
-        || text.len() < 64 && text.contains(['/', '\\']) && !text.contains(' ') && !text.contains("://");
-    if is_line && lower.starts_with("{vault://") {
+    if is_line && text.to_ascii_lowercase().starts_with("{vault://") {
         return format!("'{shown}' is a reference to a vault, which is not read, {EXPECTED}");
     }
     if is_line && text.contains("://") && !text.starts_with("file:") {
         return format!("'{shown}' is a URL, which is not fetched, {EXPECTED}");
     }
-    if is_line && is_path {
+    if is_path(text) {
         return format!("'{shown}' is the path of a file, which is not read, {EXPECTED}");
     }
     if text.len() >= 64 && text.chars().all(is_base64) {

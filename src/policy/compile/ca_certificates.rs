@@ -157,7 +157,14 @@ impl CaCertificates {
         let ca = match CaCertificate::from_pem(pem.as_bytes()) {
             Ok(ca) => Arc::new(ca),
             Err(error) => {
-                report.error(place, &path.field("cert"), unreadable_message(pem, &error));
+                let message = match pem_text::is_path(pem) {
+                    true => format!(
+                        "'{}' is the path of a file, expected it as 'file' in place of 'cert'",
+                        quoted(pem.trim().as_bytes())
+                    ),
+                    false => unreadable_message(pem, &error),
+                };
+                report.error(place, &path.field("cert"), message);
                 return None;
             }
         };

@@ -28,10 +28,9 @@ fn from_yaml_bad_ca_error_names_what_the_text_is() {
             "p:4:52: ca_certificates[1].cert: 2 certificates found, expected exactly one; give \
              each CA an entry of its own"
                 .to_owned(),
-            format!(
-                "p:5:52: ca_certificates[2].cert: '/etc/ca.pem' is the path of a file, which is \
-                 not read, {EXPECTED_PEM}"
-            ),
+            "p:5:52: ca_certificates[2].cert: '/etc/ca.pem' is the path of a file, expected it as \
+             'file' in place of 'cert'"
+                .to_owned(),
             "p:6:3: ca_certificates[3]: the required field 'cert' is missing".to_owned(),
             "p:7:8: ca_certificates[4].id: 'nonsense' is not a UUID, expected for example \
              '11111111-1111-4111-8111-111111111111'"

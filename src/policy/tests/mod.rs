@@ -43,10 +43,6 @@ const _: () = is_send_and_sync::<Policy>();
 pub(super) const ID_A: &str = "11111111-1111-4111-8111-111111111111";
 const ID_B: &str = "22222222-2222-4222-8222-222222222222";
 
-const EXPECTED_PEM: &str =
-    "expected 'cert: |' and below it, indented, the lines from '-----BEGIN CERTIFICATE-----' to \
-     '-----END CERTIFICATE-----'";
-
 const ID_C: &str = "33333333-3333-4333-8333-333333333333";
 
 /// A self-signed certificate, valid from and until so many days from now.
