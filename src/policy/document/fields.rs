@@ -460,7 +460,16 @@ impl<'t> DocumentReader<'t, '_> {
     ) -> Option<T> {
         let node = object.get(field)?;
         let path = path.field(field);
-        let text = self.text(node, &path)?;
+        let is_word = |text: &str| words.iter().any(|(word, _)| *word == text);
+        let text = match &node.value {
+            // A word that is a boolean in YAML, such as off, needs quotes; any other value a word.
+            Value::Scalar { text, .. }
+                if (node.as_bool().is_some() || node.as_number().is_some()) && !is_word(text) =>
+            {
+                text
+            }
+            _ => self.text(node, &path)?,
+        };
         let found = words.iter().find(|(word, _)| *word == text);
         if found.is_none() {
             let words: Vec<_> = words.iter().map(|(word, _)| format!("'{word}'")).collect();

@@ -177,6 +177,10 @@ fn mtls_auth_bad_values_are_refused() {
              file or directory (os error 2)",
         ),
         (
+            "enforce: true",
+            "9:14: plugins[0].config.enforce: the boolean true, expected 'enforce' or 'report'",
+        ),
+        (
             "crls: [http://a.example/ca.crl]",
             "9:12: plugins[0].config.crls[0]: 'http://a.example/ca.crl' is a URL, expected it as \
              {url: 'http://a.example/ca.crl'}",
