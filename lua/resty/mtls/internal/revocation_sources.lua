@@ -17,7 +17,7 @@ local ngx_time = ngx.time
 
 -- Sources that are remembered. With more of them, the last one replaces the first.
 local MAX_SOURCES = 200
--- Seconds for which a source that is not asked any more is remembered. A CRL of the policy is fetched once a day at least.
+-- Seconds for which a source is remembered that is no longer asked. A CRL of the policy is fetched once a day at least.
 local REMEMBERED_FOR = 2 * 86400
 -- Seconds after a failure for which a source is known to be down (shared_cache.lua).
 local DOWN_FOR = 60
