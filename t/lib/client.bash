@@ -119,3 +119,6 @@ wait_until() {
     for _ in $(seq 500); do "$@" && return; sleep 0.04; done
     echo "not in time: $*"
 }
+
+# has_lines FILE N: whether the file has so many lines
+has_lines() { [ -e "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]; }

@@ -44,8 +44,8 @@ our $Config = <<'_EOC_';
 _EOC_
 
 our $Client = <<'_EOC_';
-# audit_fields KEY...: these fields of the last line of the audit log
-audit_fields() { sleep 0.1; tail -1 audit.log | python3 -c 'import json, sys; line = json.loads(sys.stdin.read()); print(" | ".join(str(line[key]) for key in sys.argv[1:]))' "$@"; }
+# audit_fields KEY...: these fields of the line of the audit log, which nginx writes after its response. Empties the log.
+audit_fields() { wait_until test -s audit.log; python3 -c 'import json, sys; line = json.loads(sys.stdin.read()); print(" | ".join(str(line[key]) for key in sys.argv[1:]))' "$@" <audit.log; : >audit.log; }
 _EOC_
 
 $ENV{DECK_SLOW_ISSUER} = "http://127.0.0.1:" . server_port();
@@ -204,16 +204,22 @@ get a.test/t $(as client-a) | grep -c '^X-Groups: client-a'
     access_log \$TEST_NGINX_HTML_DIR/client.log client;
 "
 --- config
-    location /.well-known/openid-configuration { access_log off; content_by_lua_block { ngx.sleep(1); ngx.exit(500) } }
+    location /.well-known/openid-configuration { access_log off; content_by_lua_block {
+            io.open("$TEST_NGINX_HTML_DIR/is-waiting", "w"):close()
+            repeat ngx.sleep(0.01) until io.open("$TEST_NGINX_HTML_DIR/go-on")
+            ngx.exit(500)
+        }
+    }
     location /token { access_by_lua_block { require("resty.mtls").access("token") } content_by_lua_block { ngx.say("in") } }
     location /a { access_by_lua_block { require("resty.mtls").access("a") } content_by_lua_block { ngx.say("in") } }
 --- client
 get a.test/token $(as client-b) -H 'Authorization: Bearer eyJhbGciOiJFUzI1NiJ9.e30.AAAA' -o /dev/null -w '%{http_code}\n' > first &
-sleep 0.4
+wait_until test -e is-waiting
 get a.test/a $(as client-a)
+touch go-on
 wait
 cat first
-sleep 0.1
+wait_until has_lines client.log 2
 cat client.log
 --- client_out
 in
@@ -237,7 +243,7 @@ token issuer_unavailable FAILED:not verified CN=client-b,O=Example
 --- client
 get a.test/t -H 'X-Client-Cert: junk' -o /dev/null
 get a.test/t -o /dev/null
-sleep 0.1
+wait_until has_lines verify.log 2
 cat verify.log
 --- client_out
 refused FAILED:unspecified certificate verification error

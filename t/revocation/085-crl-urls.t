@@ -73,16 +73,18 @@ url ca-a.crl
 until_status "200 401 200 401"
 seen
 url expired.crl
-sleep 2.5
+logged() { wait_until grep -q "CRL not updated: .*$1" "$ERROR_LOG"; }
+logged "is older than the one in use"
 status
 url ca-a-int.crl
-sleep 2.5
+logged "which has not ended"
 status
+: > "$REV/fetches"
 url ""
-sleep 1.5
+wait_until grep -q ' 404 ' "$REV/fetches"
 status
 url ca-a.crl
-sleep 3.5
+wait_until grep -q ' 304 ' "$REV/fetches"
 grep -c ' 304 ' "$REV/fetches" | sed 's/^[1-9].*/fetched only if modified/'
 _EOC_
 --- client_out
