@@ -318,7 +318,8 @@ local function selector_options(opts, caller)
     end
 
     for name in pairs(opts) do
-        if not BLOCK_FIELDS[name] then
+        -- unblock() takes an entry of blocked() as it is.
+        if not BLOCK_FIELDS[name] and not (caller == "unblock" and (name == "added" or name == "until_")) then
             return nil, "unknown field '" .. tostring(name):gsub("%c", "?"):sub(1, 64)
                         .. "', expected sha256, spki_sha256, serial, issuer_dn, seconds or reason"
         end
