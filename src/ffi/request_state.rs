@@ -100,7 +100,7 @@ enum Kept {
     Always,
     /// While a state has it.
     WhileUsed,
-    /// The caller has been told, or will be, to drop it.
+    /// The caller drops it, or has dropped it.
     No,
 }
 

@@ -106,8 +106,9 @@ local function set_line(request, name, name_len, value, value_len)
 end
 
 
--- Ends a request whose headers lua-nginx-module neither sets nor removes, though it returns success: one with status 400
--- of Lua code, as in the location of the error page for an ngx.exit(400). Status 400 of nginx itself is no obstacle.
+-- Ends a request whose headers lua-nginx-module neither sets nor removes, though it returns success: one to which Lua
+-- code gave status 400, as in the location of the error page for an ngx.exit(400). Status 400 of nginx itself is no
+-- obstacle.
 local function ensure_changeable(request)
     if ngx.status ~= 400 then
         return
