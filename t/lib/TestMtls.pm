@@ -21,6 +21,8 @@ package TestMtls;
 BEGIN {
     # Each test file has its own server root, so that suites can run side by side.
     $ENV{TEST_NGINX_RANDOMIZE} //= 1;
+    # Seconds until a response: with Test::Nginx's three, a loaded machine would fail tests that sleep.
+    $ENV{TEST_NGINX_TIMEOUT} //= 20;
 }
 
 use TestProcess;
