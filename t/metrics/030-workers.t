@@ -97,14 +97,19 @@ policy_epoch{worker="1"} 1
 --- config
     location /slow {
         access_by_lua_block { require("resty.mtls").access("a") }
-        content_by_lua_block { ngx.sleep(0.7) ngx.say("in") }
+        content_by_lua_block {
+            io.open("$TEST_NGINX_HTML_DIR/is-waiting", "w"):close()
+            repeat ngx.sleep(0.01) until ngx.worker.exiting()
+            ngx.sleep(0.1)
+            ngx.say("in")
+        }
         log_by_lua_block { require("resty.mtls").log() }
     }
     include $TEST_NGINX_ROOT/nginx-conf/mtls-status.conf;
 --- client eval
 $::Client . <<'_EOC_'
 tls sni=a.test path=/slow as=client-a | facts status body &
-sleep 0.3
+wait_until test -e is-waiting
 reload_nginx
 wait
 sample requests_total responses_total
