@@ -17,24 +17,28 @@ def verdict(value, limit, text):
     return "%s %s" % (text, "PASS" if value <= limit else "OVER")
 
 
-def rounds(makers, kinds, slices):
+def rounds(makers, kinds, slices, times=None):
     """{kind: {label: [[a figure a slice] a round]}}.
 
     Each round starts every variant anew, because the memory layout and the traces that LuaJIT records change the result
     by up to a microsecond. `kinds` are (kind, prepare, measure), of a gateway. `slices` is a number, or {kind: number}.
+    `times` is {kind: number of rounds}, by default ROUNDS.
     """
     slices_of = slices if isinstance(slices, dict) else dict.fromkeys([kind for kind, _, _ in kinds], slices)
+    times_of = {kind: ROUNDS for kind, _, _ in kinds} | (times or {})
     result = {kind: {label: [] for label in makers} for kind, _, _ in kinds}
-    for _ in range(ROUNDS):
+    for done in range(max(times_of.values())):
         gateways = {label: make() for label, make in makers.items()}
         for kind, prepare, measure in kinds:
+            if done >= times_of[kind]:
+                continue
             for label, gateway in gateways.items():
                 prepare(gateway)
                 result[kind][label].append([])
             order = list(gateways)
             for turn in range(slices_of[kind]):
                 # The order changes, so that no variant always runs after the same other one.
-                random.Random(turn).shuffle(order)
+                random.Random(100 * done + turn).shuffle(order)
                 for label in order:
                     result[kind][label][-1].append(measure(gateways[label]))
         for gateway in gateways.values():
