@@ -95,8 +95,7 @@ chance = random.Random(int(sys.argv[1]))
 FORGED = ["X-Client-Cert-Dn", "x_client_cert_dn", "X-Client-Cert", "X-Client-Cert-Chain", "X-Consumer-Username",
           "X-Consumer-Groups", "X-Anonymous-Consumer", "Client-Cert", "Client-Cert-Chain", "X-Forwarded-Client-Cert",
           "ssl-client-verify", "X-Real-IP"]
-context = ssl.create_default_context(cafile=os.environ["PKI"] + "/server-ca.crt")
-context.check_hostname = False
+context = ssl._create_unverified_context()
 context.load_cert_chain(os.environ["PKI"] + "/client-a.crt", os.environ["PKI"] + "/client-a.key")
 connection = http.client.HTTPSConnection("127.0.0.1", int(os.environ["PORT"]), timeout=20, context=context)
 wrap = context.wrap_socket
