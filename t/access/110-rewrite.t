@@ -17,7 +17,8 @@ our $Global = policy("ca-a",
 # Policies that replace $Policy while a request is between its rewrite and its access phase.
 our $Replacements = ">>> policy.yaml\n" . expand_policy($Policy) . ">>> ca-removed.yaml\n" . expand_policy($Policy =~ s/\[\@ca-a\]/[\@ca-b]/r =~ s/ca_certificates: ca-a/ca_certificates: ca-a ca-b/r)
     . ">>> more-reserved.yaml\n" . expand_policy($Policy =~ s/inject_client_cert_details: true/inject_client_cert_details: true, client_serial_header_name: X-Own/r)
-    . ">>> others.yaml\n" . expand_policy($Policy =~ s/(inject_client_cert_details: true).*/$1, client_serial_header_name: X-Real-IP}\n  - {name: client-cert-headers, config: {dialects: [{name: xfcc, mode: ALWAYS_FORWARD_ONLY}]}}/r);
+    . ">>> others.yaml\n" . expand_policy($Policy =~ s/(inject_client_cert_details: true).*/$1, client_serial_header_name: X-Real-IP}\n  - {name: client-cert-headers, config: {dialects: [{name: xfcc, mode: ALWAYS_FORWARD_ONLY}]}}/r)
+    . ">>> from-header.yaml\n" . expand_policy(policy("ca-a", route("a", "a.test", header_cert_auth("secure_source: false, skip_consumer_lookup: true"))));
 
 # The same with a token, whose plugin reports only.
 our $Token = policy("ca-a ca-b",
@@ -249,6 +250,9 @@ replace more-reserved
 replace same
 replace others -H 'X-Forwarded-Client-Cert: Hash=forwarded'
 replace same -H 'X-Forwarded-Client-Cert: Hash=forwarded'
+# What was set for the upstream is not what a client sent.
+replace from-header
+get a.test/reload $(as client-a) -H 'X-Policy: same.yaml'
 replace ca-removed
 # The last one has passed in its rewrite phase.
 get a.test/count | grep '^resty_mtls_requests_total{route="a"'
@@ -272,9 +276,10 @@ x-forwarded-client-cert: Hash=forwarded
 X-Client-Cert-Serial: SERIAL
 X-Client-Cert-Subject-DN: CN=client-a,O=Example
 X-Own: forged
+{"message":"No required TLS certificate was sent"}401
 {"message":"TLS certificate failed verification"}401
-resty_mtls_requests_total{route="a",decision="401"} 1
-resty_mtls_requests_total{route="a",decision="pass"} 6
+resty_mtls_requests_total{route="a",decision="401"} 2
+resty_mtls_requests_total{route="a",decision="pass"} 7
 --- error_log
 [mtls] 401
 

@@ -21,7 +21,7 @@ run_blocks();
 
 __DATA__
 
-=== TEST 1: access() sends the headers of the last decision, whatever came before it in the request
+=== TEST 1: access() sends the headers of the last decision, whatever preceded it in the request
 --- policy eval: $::Policy
 --- http_config
     underscores_in_headers on;

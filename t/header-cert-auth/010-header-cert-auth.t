@@ -462,7 +462,7 @@ FAILED:not verified CN=client-a,O=Example, SUCCESS
     }
 --- http_config eval: $::Init
 --- client
-# show PATH HEADER...: whom the subrequest lets in
+# show PATH HEADER...: the client that the subrequest lets in
 show() {
     local path=$1
     shift

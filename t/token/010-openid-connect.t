@@ -1226,7 +1226,7 @@ Authorization: Bearer GOOD|X-Token: GOOD
 
 
 
-=== TEST 35: access() lets no credentials pass that nobody validated where lua-nginx-module changes no header
+=== TEST 35: access() lets no credentials pass that were not validated where lua-nginx-module changes no header
 --- user_files eval: $::Policy
 --- http_config eval: $::Http
 --- config

@@ -73,7 +73,7 @@ impl ResultSlot {
         state.outcome.take()
     }
 
-    /// Says that nobody waits for the result any more, and returns it if there is one.
+    /// Ends the wait for the result, and returns it if there is one.
     pub(super) fn abandon(&self) -> Option<CompileResult> {
         let mut state = self.state.lock();
         state.abandoned = true;

@@ -50,7 +50,7 @@ local is_decided = request_state.is_decided
 local plan_flags = engines.plan_flags
 local plan_of = decisions.plan
 local record_of = records.of_decision
-local remove_outdated = reserved_headers.remove_outdated
+local remove_outdated = upstream_headers.remove_outdated
 local remove_reserved = reserved_headers.remove
 local set_decided = request_state.set_decided
 local set_variables = variables.set
@@ -99,15 +99,17 @@ local function earlier_decision(engine, state, route)
 end
 
 
--- Whether the request may have upstream headers of an earlier policy.
-local function is_outdated(engine, state)
-    if state.record == 0 then
-        return false
+-- Removes reserved headers, and the upstream headers of an earlier policy: these first, because the policy in force may
+-- read a header of that name as the client's.
+local function remove_headers(engine, state)
+    if state.record ~= 0 then
+        local record = request_state.record(state)
+        if record and record.epoch ~= C.rmtls_engine_epoch(engine.handle) then
+            remove_outdated()
+        end
     end
 
-    local record = request_state.record(state)
-
-    return record ~= nil and record.epoch ~= C.rmtls_engine_epoch(engine.handle)
+    remove_reserved(engine)
 end
 
 
@@ -205,11 +207,7 @@ local function decide(engine, route, dict, state, list)
         ngx.ctx.resty_mtls_uri = ngx_var.uri
     end
 
-    remove_reserved(engine)
-    if is_outdated(engine, state) then
-        remove_outdated()
-    end
-
+    remove_headers(engine, state)
     local plan = plan_of(engine, route)
     local ssl = ssl_pointer()
     local flags = plan_flags(engine, plan)
@@ -228,9 +226,8 @@ local function decide(engine, route, dict, state, list)
 
     local refusal, reported
     if outcome == PENDING or band(flags, PLAN_TOKEN) ~= 0 then
-        plan, outcome, refusal, reported = decisions.await(engine, route, dict, ssl, plan, decision)
-        -- Another light thread of the request may have decided meanwhile, and have set headers.
-        if state.is_decided == 1 then
+        plan, outcome, refusal, reported = decisions.await(engine, route, dict, ssl, plan, state)
+        if not plan then
             return decide(engine, route, dict, state, list)
         end
     end
@@ -272,7 +269,7 @@ end
 -- The refusal of a request about which nothing can be decided yet.
 local function unavailable(engine, state, route, why)
     local is_counted = earlier_decision(engine, state, route) and state.status == 503
-    remove_reserved(engine)
+    remove_headers(engine, state)
     local refusal = refusals.new(UNAVAILABLE, NOT_VERIFIED, why)
     set_decided(state, 0, route or "", false)
     state.status = refusal.status

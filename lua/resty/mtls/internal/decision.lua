@@ -143,8 +143,10 @@ end
 
 -- Waits until a pending request can be decided, and checks its token. Decides anew after each wait, under the policy
 -- in force then. Returns the plan, the outcome for the certificate, the refusal of the token or of a request that
--- cannot be decided, and the refusal of the token that is only reported. Yields.
-function _M.await(engine, route, dict, ssl, plan, decision)
+-- cannot be decided, and the refusal of the token that is only reported. Nothing when another light thread of the
+-- request, which has the same state, has decided meanwhile. Yields.
+function _M.await(engine, route, dict, ssl, plan, state)
+    local decision = state.decision
     local removed_under = C.rmtls_engine_epoch(engine.handle)
     local epoch = removed_under
     local outcome, refusal = decision.decision, nil
@@ -162,6 +164,10 @@ function _M.await(engine, route, dict, ssl, plan, decision)
             local shortage = await_revocation(engine, route, dict, ssl, plan)
             -- In a worker that exits, no watch has put another policy in force meanwhile.
             reload.await_policy(engine)
+            if state.is_decided == 1 then
+                return nil
+            end
+
             plan = _M.plan(engine, route)
             outcome = decide_once(engine, plan, ssl, engine:plan_flags(plan), decision)
             if shortage and outcome == PENDING then
@@ -173,6 +179,10 @@ function _M.await(engine, route, dict, ssl, plan, decision)
             local is_valid
             is_valid, refusal = token_issuer.check(engine, route, plan, ssl, dict)
             reload.await_policy(engine)
+            if state.is_decided == 1 then
+                return nil
+            end
+
             plan = _M.plan(engine, route)
             outcome = decide_once(engine, plan, ssl, engine:plan_flags(plan), decision)
             is_final = outcome ~= PENDING and (is_valid or refusal) ~= nil

@@ -152,29 +152,4 @@ function _M.remove(engine)
 end
 
 
--- Removes the upstream headers of an earlier policy, some of which the one in force may not reserve.
-function _M.remove_outdated()
-    local request = get_request()
-    local seen = {}
-    for i = 0, math.huge do
-        local name = library.read("request_state.line_name", function(out)
-            return C.rmtls_request_state_line_name(request, i, out)
-        end)
-        if not name then
-            break
-        end
-
-        if not seen[name] then
-            seen[name] = true
-            clear_header(name)
-        end
-    end
-
-    local noted = request_headers.noted()
-    if noted then
-        clear_header(noted)
-    end
-end
-
-
 return _M

@@ -320,10 +320,16 @@ end
 
 -- Changes the headers with the credentials of a request that passes. The upstream gets the token in Authorization,
 -- wherever it was sent: another token there would not be validated. It gets none of a request without a valid token.
-function _M.set_credentials(engine, plan)
+-- ensure_changeable: ends a request whose headers cannot be changed.
+function _M.set_credentials(engine, plan, ensure_changeable)
     local options = options_of(engine, plan)
     local request = request_headers.of_request(options.token_header)
     local hide = options.hide_credentials or token_identity.is_without(request)
+    if not hide and not options.token_header then
+        return
+    end
+
+    ensure_changeable()
     if hide then
         clear_header("Authorization")
         clear_header("DPoP")

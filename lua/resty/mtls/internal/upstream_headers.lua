@@ -109,11 +109,12 @@ end
 -- Ends a request whose headers lua-nginx-module neither sets nor removes, though it returns success: one to which Lua
 -- code gave status 400, as in the location of the error page for an ngx.exit(400). Status 400 of nginx itself is no
 -- obstacle.
-local function ensure_changeable(request)
+local function ensure_changeable()
     if ngx.status ~= 400 then
         return
     end
 
+    local request = get_request()
     local before = N.ngx_http_lua_ffi_req_get_headers_count(request, 0, truncated)
     local status = N.ngx_http_lua_ffi_req_set_header(request, PROBE, #PROBE, "1", 1, nil, 0, 0, message)
     if status == 0 and N.ngx_http_lua_ffi_req_get_headers_count(request, 0, truncated) == before then
@@ -130,16 +131,15 @@ end
 
 -- Sets a header that is no line of an rmtls_lines.
 local function set_one(name, value)
-    local request = get_request()
-    ensure_changeable(request)
-    set_line(request, name, #name, value, #value)
+    ensure_changeable()
+    set_line(get_request(), name, #name, value, #value)
 end
 
 
 -- Sets lines of an rmtls_lines one by one.
 local function set_each(lines, count)
     local request = get_request()
-    ensure_changeable(request)
+    ensure_changeable()
     -- Where the request has no state in nginx's memory, its headers are not known under a later policy.
     C.rmtls_request_state_keep_lines(request, lines)
     local bytes, ends = lines.bytes, lines.ends
@@ -238,6 +238,33 @@ local function xfcc_header(engine, plan, decision)
 end
 
 
+-- Removes the upstream headers of an earlier policy, some of which the one in force may not reserve.
+function _M.remove_outdated()
+    local request = get_request()
+    ensure_changeable()
+    local index, seen = 0, {}
+    local function copy_name(out)
+        return C.rmtls_request_state_line_name(request, index, out)
+    end
+
+    local name = library.read("request_state.line_name", copy_name)
+    while name do
+        if not seen[name] then
+            seen[name] = true
+            clear_header(name)
+        end
+
+        index = index + 1
+        name = library.read("request_state.line_name", copy_name)
+    end
+
+    local noted = request_headers.noted()
+    if noted then
+        clear_header(noted)
+    end
+end
+
+
 -- Sets the upstream headers of an allowed request, or, given a list, appends { name, value } of each to it.
 function _M.emit(engine, plan, ssl, decision, list)
     local flags = plan_flags(engine, plan)
@@ -295,8 +322,7 @@ function _M.emit(engine, plan, ssl, decision, list)
             set(claims, false)
         end
 
-        ensure_changeable(get_request())
-        token_issuer.set_credentials(engine, plan)
+        token_issuer.set_credentials(engine, plan, ensure_changeable)
     end
 end
 
